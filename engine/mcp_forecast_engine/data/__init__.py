@@ -1,0 +1,1 @@
+"""Series and covariates: reading, schema, frame, preprocessing, features."""

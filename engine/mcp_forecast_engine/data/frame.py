@@ -1,0 +1,74 @@
+"""Series in memory: the long frame as it was read, and the panel on a regular grid that models see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["historical", "known_future", "static"]
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """How `ds` counts.
+
+    kind: "calendar" (`ds` is seconds since 1970-01-01 of the local wall clock, no zone) or "integer" (`ds` is a step).
+    freq: offset alias, e.g. "15min", "h", "D", "B", "W-FRI", "MS", "ME", "QS", "YS"; "1" for integer time.
+    """
+
+    kind: Literal["calendar", "integer"]
+    freq: str
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Long rows (`unique_id, ds, y`, covariates), sorted by series and then time, exactly as they were read.
+
+    unique_id: S names, sorted. offsets: int64 (S + 1), rows of series i are offsets[i]:offsets[i + 1].
+    ds: int64 (N), strictly as read: gaps and duplicates may be present, order within a series is ascending.
+    y: float64 (N), NaN where absent. covariates: name -> float64 (N), NaN where absent; booleans are 0 / 1 and
+    categories are codes into `categories[name]`. roles: name -> role.
+    """
+
+    unique_id: tuple[str, ...]
+    offsets: NDArray[np.int64]
+    ds: NDArray[np.int64]
+    y: NDArray[np.float64]
+    covariates: Mapping[str, NDArray[np.float64]]
+    roles: Mapping[str, Role]
+    categories: Mapping[str, tuple[str, ...]]
+    axis: TimeAxis
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The same series on a regular grid: no gap, no duplicate, every value finite; what models and evaluation see.
+
+    unique_id: S names, sorted. offsets: int64 (S + 1). ds: int64 (N), one step of `axis.freq` apart within a series.
+    y: float64 (N), finite. observed: bool (N), False where preprocessing filled `y` (such steps are never scored).
+    covariates: name -> float64 (N), finite. roles, categories, axis: as in Frame. season_length: steps per season, m.
+    future: known-future covariates after each series' last `y`: name -> float64 (S, F), or empty when none was given
+    (F >= 0 steps are known for every series); future_ds: int64 (S, F).
+    """
+
+    unique_id: tuple[str, ...]
+    offsets: NDArray[np.int64]
+    ds: NDArray[np.int64]
+    y: NDArray[np.float64]
+    observed: NDArray[np.bool_]
+    covariates: Mapping[str, NDArray[np.float64]]
+    roles: Mapping[str, Role]
+    categories: Mapping[str, tuple[str, ...]]
+    axis: TimeAxis
+    season_length: int
+    future: Mapping[str, NDArray[np.float64]]
+    future_ds: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps per series, int64 (S)."""
+        return np.diff(self.offsets)

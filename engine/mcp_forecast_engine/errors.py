@@ -1,0 +1,82 @@
+"""What the engine refuses, one class per reason; each message says what was found, what is allowed and what to do.
+
+EngineError
+├── DataInvalid            a file, its rows or its columns cannot become a dataset
+│   ├── FileUnreadable     the bytes are no CSV or Parquet, or cannot be read
+│   ├── ColumnMissing      a named column does not exist
+│   └── FrequencyUnclear   the time column has no regular step
+├── NotFound               no dataset, run or artifact has this id
+├── HistoryTooShort        fewer rows than the horizon and its evaluation need
+├── CovariatesMismatch     covariates differ from what the model was trained with
+├── RunNotReady            the run has no result yet, or none to come
+├── ArtifactCorrupt        stored bytes do not hash to their digest
+├── StaleEpoch             another worker took this run over; this one may write nothing
+└── StoreUnavailable       the database or the artifact folder does not answer
+    └── HomeNewer          the home was written by a newer version
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class EngineError(Exception):
+    """Base of all engine refusals.
+
+    `field` is the argument at fault (JSON path, no leading dot), `allowed` what would have been accepted,
+    `next_step` the call or edit that helps; all three travel to the caller.
+    """
+
+    def __init__(
+        self, message: str, *, field: str | None = None, allowed: Any = None, next_step: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message, self.field, self.allowed, self.next_step = message, field, allowed, next_step
+
+
+class DataInvalid(EngineError):
+    """A file, its rows or its columns cannot become a dataset."""
+
+
+class FileUnreadable(DataInvalid):
+    """The bytes are no CSV or Parquet file, or cannot be read."""
+
+
+class ColumnMissing(DataInvalid):
+    """A named column does not exist."""
+
+
+class FrequencyUnclear(DataInvalid):
+    """The time column has no regular step."""
+
+
+class NotFound(EngineError):
+    """No dataset, run or artifact has this id."""
+
+
+class HistoryTooShort(EngineError):
+    """Fewer rows than the horizon and its evaluation need."""
+
+
+class CovariatesMismatch(EngineError):
+    """The covariates differ from what the model was trained with."""
+
+
+class RunNotReady(EngineError):
+    """The run has no result yet, or none to come."""
+
+
+class ArtifactCorrupt(EngineError):
+    """Stored bytes do not hash to their digest."""
+
+
+class StaleEpoch(EngineError):
+    """Another worker took this run over; this one may write nothing."""
+
+
+class StoreUnavailable(EngineError):
+    """The database or the artifact folder does not answer."""
+
+
+class HomeNewer(StoreUnavailable):
+    """The home was written by a newer version of this software."""

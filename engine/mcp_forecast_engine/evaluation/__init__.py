@@ -1,0 +1,1 @@
+"""Windows that cannot see the future, metrics, intervals, backtests."""

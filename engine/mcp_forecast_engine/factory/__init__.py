@@ -1,0 +1,1 @@
+"""A training request becomes a plan, and the plan a trained, measured artifact."""

@@ -1,0 +1,1 @@
+"""One file per model family, the MODELS table and the ONNX export."""

@@ -1,0 +1,1 @@
+"""Runs that survive: ledger, lease, supervisor, worker."""

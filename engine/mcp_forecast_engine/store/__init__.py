@@ -1,0 +1,1 @@
+"""The truth store: database, artifacts by digest, identity."""

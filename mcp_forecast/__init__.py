@@ -1,0 +1,1 @@
+"""The forecasting desk an agent can be trusted with: the server that composes engine, policy, audit and contracts."""

@@ -1,0 +1,1 @@
+"""The HTTP door: bearer token, streamable HTTP and health."""

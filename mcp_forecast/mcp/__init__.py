@@ -1,0 +1,1 @@
+"""The MCP doors: wire to pipeline and back."""

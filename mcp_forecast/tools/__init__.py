@@ -1,0 +1,1 @@
+"""One file per toolset: each turns a request into one engine call."""
