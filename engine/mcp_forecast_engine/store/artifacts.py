@@ -1,0 +1,77 @@
+"""Bytes by digest: a folder where a file's name is its content, written once and verified at every read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from mcp_forecast_engine.errors import ArtifactCorrupt, NotFound, StoreUnavailable
+from mcp_forecast_engine.store.identity import ALGORITHM, digest_of_bytes
+
+
+class ArtifactStore:
+    """A content-addressed folder: `<root>/ab/abcdef…`, the name is the SHA-256 of the bytes."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, data: bytes) -> str:
+        """Store bytes and return their digest; a second put of the same bytes is a no-op.
+
+        On return the bytes survive a power cut (file and folder are synced). Raises StoreUnavailable.
+        """
+        digest = digest_of_bytes(data)
+        path = self._path(digest)
+        try:
+            if not (path.exists() and path.stat().st_size == len(data)):
+                _write_synced(path, data)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot write artifact {digest}: {error.strerror}", next_step="free space or fix the home's rights, then retry"
+            ) from error
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of a digest. Raises NotFound, ArtifactCorrupt when they no longer hash to it, StoreUnavailable."""
+        try:
+            data = self._path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise NotFound(f"no artifact {digest} in this home", field="digest") from error
+        except OSError as error:
+            raise StoreUnavailable(f"cannot read artifact {digest}: {error.strerror}") from error
+        if digest_of_bytes(data) != digest:
+            raise ArtifactCorrupt(
+                f"artifact {digest} was changed on disk: its bytes hash to {digest_of_bytes(data)}",
+                next_step="restore it from a backup, or run the work that made it again in a new home",
+            )
+        return data
+
+    def exists(self, digest: str) -> bool:
+        """Whether the digest is stored (its bytes are verified when read, not here)."""
+        return self._path(digest).exists()
+
+    def _path(self, digest: str) -> Path:
+        algorithm, _, name = digest.partition(":")
+        if algorithm != ALGORITHM or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+            raise NotFound(f"{digest!r} is no artifact digest", field="digest", allowed="sha256:<64 hex characters>")
+        return self._root / name[:2] / name
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

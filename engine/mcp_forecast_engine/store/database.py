@@ -1,0 +1,147 @@
+"""The truth store: one SQLite file in WAL mode, one held connection that reads and one that writes.
+
+SQLite before 3.51.3 can corrupt a WAL file when one process resets it while another writes (the WAL-reset bug).
+So every write holds a shared lock on `wal.lock`, and a checkpoint, the only thing that resets the WAL, an exclusive one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.pool import StaticPool
+
+from mcp_forecast_engine.errors import StoreUnavailable
+
+WAL_RESET_FIXED: Final = (3, 51, 3)
+BUSY_MS: Final = 10_000
+CHECKPOINT_BYTES: Final = 4 << 20
+
+
+def sqlite_report() -> dict[str, str | bool]:
+    """Which SQLite this is, and whether the lock guard is what protects it from the WAL-reset bug."""
+    return {
+        "sqlite_version": sqlite3.sqlite_version,
+        "wal_reset_fixed": sqlite3.sqlite_version_info >= WAL_RESET_FIXED,
+        "wal_guard": "flock: shared around writes, exclusive around checkpoints",
+    }
+
+
+class Database:
+    """Reads and commands on one SQLite file; safe for many threads and many processes.
+
+    `read()` lends the held reading connection (autocommit: each statement sees the newest commit).
+    `command()` opens BEGIN IMMEDIATE on the writing connection, commits at the end of the block and rolls back on any
+    exception; `synchronous=FULL`, so a returned commit survives a power cut.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
+        self._guard = _open_guard(path)
+        with _translated("open"):
+            self._reading = _engine(path, writes=False).connect()
+            self._writing = _engine(path, writes=True).connect()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Lend the reading connection. Raises StoreUnavailable."""
+        with self._read_lock, _translated("read"):
+            yield self._reading
+
+    @contextmanager
+    def command(self) -> Iterator[Connection]:
+        """One transaction: all of the block's statements are committed, or none. Raises StoreUnavailable."""
+        with self._write_lock, _translated("write"):
+            with _flocked(self._guard, fcntl.LOCK_SH), self._writing.begin():
+                yield self._writing
+            if _size(self._path.with_name(self._path.name + "-wal")) > CHECKPOINT_BYTES:
+                self._checkpoint()
+
+    def close(self) -> None:
+        """Close both connections; the last one to close writes the WAL back, so under the exclusive lock."""
+        with self._write_lock, self._read_lock, _flocked(self._guard, fcntl.LOCK_EX):
+            for connection in (self._reading, self._writing):
+                connection.close()
+                connection.engine.dispose()
+        os.close(self._guard)
+
+    def _checkpoint(self) -> None:
+        try:
+            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process is writing; the next command tries again
+        try:
+            self._writing.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            self._writing.rollback()
+        finally:
+            fcntl.flock(self._guard, fcntl.LOCK_UN)
+
+
+def _engine(path: Path, *, writes: bool) -> Engine:
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=BUSY_MS / 1000)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"PRAGMA synchronous={'FULL' if writes else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if not writes:
+            connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    if not writes:
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _open_guard(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path.with_name("wal.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the home {path.parent} cannot be used: {error.strerror}",
+            next_step="make the folder writable, or name another one with MCP_FORECAST_HOME",
+        ) from error
+
+
+@contextmanager
+def _flocked(handle: int, how: int) -> Iterator[None]:
+    fcntl.flock(handle, how)
+    try:
+        yield
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreUnavailable(f"the database did not {what}: {error.orig}", next_step="retry with the same key") from error
+    except DatabaseError as error:
+        if isinstance(error.orig, sqlite3.IntegrityError):
+            raise
+        raise StoreUnavailable(f"the database did not {what}: {error.orig}", next_step="check the disk and the home") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

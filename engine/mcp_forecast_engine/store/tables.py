@@ -1,0 +1,58 @@
+"""Rows of the engine: datasets, artifacts, runs and their steps. Ids and digests refer across parts, never foreign keys."""
+
+from __future__ import annotations
+
+from sqlalchemy import Index
+from sqlmodel import Field, SQLModel
+
+
+class DatasetRow(SQLModel, table=True):
+    """A registered dataset: immutable, named by the digest of its content and schema."""
+
+    __tablename__ = "dataset"
+    dataset_id: str = Field(primary_key=True)
+    digest: str = Field(unique=True)
+    artifact: str
+    summary: str  # canonical JSON of the profile, so that describing needs no bytes
+    created_at: float
+
+
+class RunRow(SQLModel, table=True):
+    """One run of the ledger. Times are seconds since 1970, UTC; `plan` is canonical JSON, fixed at creation."""
+
+    __tablename__ = "run"
+    __table_args__ = (Index("ix_run_claim", "state", "created_at"), Index("ix_run_listing", "created_at", "run_id"))
+    run_id: str = Field(primary_key=True)
+    run_key: str = Field(unique=True)
+    kind: str
+    state: str
+    plan: str
+    caller: str
+    created_at: float
+    started_at: float | None = None
+    ended_at: float | None = None
+    attempt: int = 0  # times asked for: first call 1, each reopening + 1
+    losses: int = 0  # workers lost in this attempt
+    epoch: int = 0  # fencing token: a write that carries an older epoch is refused
+    lease_owner: str | None = None
+    lease_until: float | None = None
+    worker_pid: int | None = None
+    worker_started: float | None = None  # process creation time, so that a reused pid is not mistaken for the worker
+    cancel_requested: bool = False
+    wall_limit_s: float
+    progress_done: int = 0
+    progress_total: int = 0
+    progress_text: str = ""
+    result: str | None = None  # artifact digest of the result document
+    error: str | None = None  # canonical JSON {reason, message, ...}
+
+
+class StepRow(SQLModel, table=True):
+    """A finished step of a run and the artifact it left; a resumed run skips what is here and verifies."""
+
+    __tablename__ = "run_step"
+    run_id: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    artifact: str
+    epoch: int
+    ended_at: float

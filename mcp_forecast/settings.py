@@ -1,0 +1,87 @@
+"""The only reader of the environment: where the home is, who calls over stdio, and the limits.
+
+Every setting is an environment variable `MCP_FORECAST_<NAME>`; the table below is what `mcp-forecast settings` prints.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+PREFIX = "MCP_FORECAST_"
+
+
+class SettingInvalid(ValueError):
+    """A setting cannot be used: says which, what was found and what is allowed."""
+
+
+def _setting(default: object, doc: str) -> object:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Wiring, read once at start. Times are seconds, sizes are bytes."""
+
+    home: Path = _setting(Path("~/.mcp-forecast"), "folder with the database, artifacts, token and logs")  # type: ignore[assignment]
+    roots: tuple[Path, ...] = _setting((), "folders that files may be read from; default: start folder and home")  # type: ignore[assignment]
+    caller: str = _setting("", "who calls over stdio; default: local:<user>")  # type: ignore[assignment]
+    scopes: tuple[str, ...] = _setting(("forecast:read", "forecast:write"), "what that caller may do")  # type: ignore[assignment]
+    rate_per_s: float = _setting(20.0, "calls a second and caller, refill of the bucket")  # type: ignore[assignment]
+    rate_burst: float = _setting(100.0, "calls a caller may make at once, size of the bucket")  # type: ignore[assignment]
+    lease_s: float = _setting(15.0, "a worker that is silent this long has lost its run")  # type: ignore[assignment]
+    wall_limit_s: float = _setting(1800.0, "a run may take this long")  # type: ignore[assignment]
+    workers: int = _setting(2, "runs that work at the same time in one home")  # type: ignore[assignment]
+    http_host: str = _setting("127.0.0.1", "address the HTTP door binds to")  # type: ignore[assignment]
+    http_port: int = _setting(8765, "port of the HTTP door")  # type: ignore[assignment]
+    crash_at: str = _setting("", "fault injection for tests: the process kills itself at this named step")  # type: ignore[assignment]
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file of this home."""
+        return self.home / "forecast.db"
+
+
+def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
+    """Settings from the environment. Raises SettingInvalid with the name, the value and what is allowed."""
+    found = {f.name: _parse(f.name, environ[PREFIX + f.name.upper()]) for f in fields(Settings) if PREFIX + f.name.upper() in environ}
+    home = Path(str(found.pop("home", Settings.home))).expanduser().resolve()
+    roots = found.pop("roots", None) or (start_folder.resolve(), home)
+    caller = found.pop("caller", "") or f"local:{getpass.getuser()}"
+    return Settings(home=home, roots=roots, caller=caller, **found)  # type: ignore[arg-type]
+
+
+def process_settings() -> Settings:
+    """Settings of this process."""
+    return read_settings(os.environ, Path.cwd())
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment a spawned worker gets: this process's own, with every setting spelled out."""
+    spelled = {PREFIX + f.name.upper(): _spell(getattr(settings, f.name)) for f in fields(Settings)}
+    return {**os.environ, **spelled}
+
+
+def _parse(name: str, text: str) -> object:
+    kind = {f.name: f.type for f in fields(Settings)}[name]
+    try:
+        if kind == "int":
+            return int(text)
+        if kind == "float":
+            return float(text)
+    except ValueError as error:
+        raise SettingInvalid(f"{PREFIX}{name.upper()} is {text!r}; allowed: a number, e.g. {getattr(Settings, name)}") from error
+    if kind == "tuple[Path, ...]":
+        return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
+    if kind == "tuple[str, ...]":
+        return tuple(text.replace(",", " ").split())
+    return text
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, tuple):
+        return (os.pathsep if value and isinstance(value[0], Path) else " ").join(str(v) for v in value)
+    return str(value)

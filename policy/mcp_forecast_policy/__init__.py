@@ -1,0 +1,1 @@
+"""May it: actions, decisions and the rules between them."""

@@ -1,0 +1,182 @@
+"""Contracts of the data tools: register and describe datasets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from mcp_forecast_contracts.contract import Contract
+from mcp_forecast_contracts.schema import Answer, Arguments, Cursor, DatasetId, Int, Key, Name
+
+Role = Literal["historical", "known_future", "static"]
+Freq = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=20,
+        pattern="^[0-9]*[A-Za-z]*(-[A-Z]{3})?$",
+        description="step of the series if it should not be inferred: 15min, h, D, B, W-SUN, MS, QS, YS; 1 = numbered steps",
+    ),
+]
+
+
+class CovariateCorrection(Arguments):
+    """What you know better about one covariate than inference does."""
+
+    name: Annotated[Name, Field(description="column name")]
+    role: Annotated[
+        Role | None,
+        Field(description="historical: known only in the past; known_future: known ahead, e.g. calendar, plans, forecasts"),
+    ] = None
+    type: Annotated[Literal["numeric", "boolean", "categorical"] | None, Field(description="value type")] = None
+    nullable: Annotated[bool | None, Field(description="whether values may be missing")] = None
+    source: Annotated[Name | None, Field(description="where the values come from, for the record")] = None
+
+
+class RegisterDatasetArguments(Arguments):
+    """Exactly one of `path` and `rows` is needed; the other columns are inferred when left out."""
+
+    path: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=4000,
+            pattern="^[^\\u0000-\\u001f\\ufffd]+$",
+            description="CSV (.csv, .csv.gz) or Parquet file below an allowed folder, e.g. data/sales.csv",
+        ),
+    ] = None
+    rows: Annotated[
+        list[dict[str, Any]] | None,
+        Field(min_length=1, max_length=20000, description="rows inline, e.g. [{\"ds\": \"2025-01-01\", \"y\": 12.5}]"),
+    ] = None
+    name: Annotated[Name | None, Field(description="a label for people")] = None
+    time: Annotated[Name | None, Field(description="time column, e.g. ds")] = None
+    target: Annotated[Name | None, Field(description="column to forecast, e.g. y")] = None
+    series: Annotated[
+        list[Name] | None, Field(min_length=1, max_length=8, description="columns that name a series, e.g. [\"store\"]")
+    ] = None
+    wide: Annotated[
+        list[Name] | None,
+        Field(min_length=1, max_length=5000, description="wide table: target columns, each becomes one series"),
+    ] = None
+    freq: Freq | None = None
+    time_format: Annotated[
+        Name | None, Field(description="strptime format if the dates are ambiguous, e.g. %d/%m/%Y")
+    ] = None
+    covariates: Annotated[
+        list[CovariateCorrection] | None,
+        Field(max_length=500, description="corrections of the inferred covariate schema, e.g. a role of known_future"),
+    ] = None
+    drop: Annotated[list[Name] | None, Field(max_length=500, description="columns to leave out, e.g. row numbers")] = None
+    idempotency_key: Key | None = None
+
+
+class CovariateAnswer(Answer):
+    """One covariate as it will be used."""
+
+    name: str
+    type: Literal["numeric", "boolean", "categorical"]
+    role: Role
+    nullable: bool
+    source: str
+    reason: Annotated[str, Field(description="why this role")]
+
+
+class DatasetAnswer(Answer):
+    """An immutable dataset and what was found in it."""
+
+    dataset_id: str
+    digest: str
+    name: str | None = None
+    created: Annotated[bool | None, Field(description="false: the same content was registered before")] = None
+    rows: int
+    series_count: int
+    time: str
+    target: str
+    series: list[str]
+    freq: str
+    season_length: int
+    start: str
+    end: str
+    future_steps: Annotated[int, Field(description="steps after the last target for which known-future values are present")]
+    missing_target: int
+    gaps: int
+    duplicates: int
+    covariates: list[CovariateAnswer]
+    next_step: str
+
+
+class SeriesAnswer(Answer):
+    """One series of a dataset."""
+
+    unique_id: str
+    start: str
+    end: str
+    rows: int
+    missing_target: int
+    mean: float | None = None
+    last: float | None = None
+
+
+class DescribeDatasetArguments(Arguments):
+    """Which dataset, and which page of its series."""
+
+    dataset_id: DatasetId
+    limit: Annotated[Int, Field(ge=1, le=100, description="series per page")] = 20
+    cursor: Cursor | None = None
+
+
+class DescribeDatasetAnswer(DatasetAnswer):
+    """A dataset with one page of its series and statistics of its covariates."""
+
+    covariate_stats: Annotated[
+        dict[str, dict[str, Any]], Field(description="covariate → min, max, mean, missing")
+    ]
+    series_page: list[SeriesAnswer]
+    has_more: bool
+    next_cursor: str | None = None
+
+
+REGISTER_DATASET: Final = Contract(
+    name="register_dataset",
+    version="0.1.0",
+    title="Register a dataset",
+    description=(
+        "Turn a CSV or Parquet file (or inline rows) into an immutable dataset to forecast from; start here. Time, target "
+        "and series columns, step and covariate roles are inferred and reported with reasons: check the roles, and call "
+        "again with `covariates` corrections if a column is known ahead (calendar, prices, weather forecasts). Rows after "
+        "the last target value may carry known-future covariates. The same content always gives the same dataset_id."
+    ),
+    arguments=RegisterDatasetArguments,
+    result=DatasetAnswer,
+    scope="forecast:write",
+    effect="command",
+    key="optional",
+    errors=("PATH_NOT_ALLOWED", "FILE_UNREADABLE", "DATA_INVALID", "IDEMPOTENCY_CONFLICT"),
+    examples=(
+        {"path": "data/sales.csv", "time": "date", "target": "units", "series": ["store"]},
+        {"rows": [{"ds": f"2025-01-{day:02d}", "y": float(10 + day % 7)} for day in range(1, 29)]},
+        {
+            "path": "bike_sharing_hourly.parquet",
+            "target": "y",
+            "covariates": [{"name": "temp", "role": "known_future", "source": "weather forecast"}],
+        },
+    ),
+)
+DESCRIBE_DATASET: Final = Contract(
+    name="describe_dataset",
+    version="0.1.0",
+    title="Describe a dataset",
+    description=(
+        "Show what is in a dataset: columns and their roles with reasons, step, span, gaps, covariate statistics, and its "
+        "series page by page. Use it before training to check that known-future covariates really are known ahead."
+    ),
+    arguments=DescribeDatasetArguments,
+    result=DescribeDatasetAnswer,
+    scope="forecast:read",
+    effect="read",
+    key="none",
+    errors=("NOT_FOUND", "CURSOR_INVALID", "ARTIFACT_CORRUPT"),
+    examples=({"dataset_id": "ds_0123456789abcdef01234567"}, {"dataset_id": "ds_0123456789abcdef01234567", "limit": 5}),
+)

@@ -1,0 +1,16 @@
+"""Every contract, by tool name, in the order tools are listed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mcp_forecast_contracts.catalogue import ORDER
+from mcp_forecast_contracts.contract import Contract
+from mcp_forecast_contracts.data import DESCRIBE_DATASET, REGISTER_DATASET
+from mcp_forecast_contracts.ops import GET_SERVICE_STATUS
+from mcp_forecast_contracts.runs import CANCEL_RUN, GET_RUN_STATUS, LIST_RUNS, RUN_INFERENCE, RUN_TRAINING
+
+_ALL = (
+    REGISTER_DATASET, DESCRIBE_DATASET, RUN_TRAINING, RUN_INFERENCE, GET_RUN_STATUS, CANCEL_RUN, LIST_RUNS, GET_SERVICE_STATUS,
+)  # fmt: skip
+CONTRACTS: Final[dict[str, Contract]] = {name: next(c for c in _ALL if c.name == name) for name in ORDER}

@@ -1,0 +1,93 @@
+"""From a model to a published schema: flat, no `$ref`, no titles, absent instead of null; and the types both sides share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _integral(value: Any) -> Any:
+    """12.0 is an integer to JSON Schema, so it is one here; true is not."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_integral)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern="^[^\\u0000-\\u001f\\ufffd]+$")]
+DatasetId = Annotated[
+    str, Field(pattern="^ds_[0-9a-f]{24}$", description="dataset handle from register_dataset, e.g. ds_0123…")
+]
+RunId = Annotated[str, Field(pattern="^run_[0-9a-f]{24}$", description="run handle, e.g. from run_training: run_0123…")]
+Key = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        pattern="^[A-Za-z0-9_.:-]+$",
+        description="your name for this request: the same key with the same arguments never works twice, it replays",
+    ),
+]
+Cursor = Annotated[
+    str, Field(min_length=1, max_length=400, pattern="^[A-Za-z0-9_-]+$", description="next_cursor of the page before")
+]
+
+
+class Arguments(BaseModel):
+    """Base of all requests: unknown names, wrong types, null, NaN and infinity are refused, nothing is coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _absent_instead_of_null(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for name, item in value.items():
+                if item is None:
+                    raise ValueError(f"{name}: null is not allowed; leave the field out")
+        return value
+
+
+class Answer(BaseModel):
+    """Base of all results; absent instead of null on the wire."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def flat_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema that is published: references inlined, titles and nulls dropped, JSON Schema 2020-12."""
+    raw = model.model_json_schema(mode="validation")
+    flat: dict[str, Any] = _flat(raw, raw.get("$defs", {}))
+    flat.pop("$defs", None)
+    return flat
+
+
+_RENAMED = {"ge": "minimum", "le": "maximum"}  # pydantic leaves bounds behind a validator under its own names
+
+
+def _flat(node: Any, defs: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_flat(item, defs) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = _without_null(node)
+    if "$ref" in node:
+        target = defs[node["$ref"].rsplit("/", 1)[1]]
+        return _flat({**target, **{key: value for key, value in node.items() if key != "$ref"}}, defs)
+    kept = {key: value for key, value in node.items() if key != "$defs" and not _is_noise(key, value)}
+    return {
+        _RENAMED.get(key, key): {n: _flat(v, defs) for n, v in value.items()} if key == "properties" else _flat(value, defs)
+        for key, value in kept.items()
+    }
+
+
+def _is_noise(key: str, value: Any) -> bool:
+    return (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
+
+
+def _without_null(node: dict[str, Any]) -> dict[str, Any]:
+    options = node.get("anyOf")
+    if options is None:
+        return node
+    kept = [option for option in options if option != {"type": "null"}]
+    rest = {key: value for key, value in node.items() if key != "anyOf"}
+    return {**kept[0], **rest} if len(kept) == 1 else {**rest, "anyOf": kept}
