@@ -34,4 +34,6 @@ def write(folder: Path = FOLDER) -> list[str]:
 def check(folder: Path = FOLDER) -> list[str]:
     """Names of the documents that differ from the models (empty when fresh)."""
     documents = generated()
-    return [n for n, t in documents.items() if not (folder / n).exists() or (folder / n).read_text(encoding="utf-8") != t]
+    return [
+        n for n, t in documents.items() if not (folder / n).exists() or (folder / n).read_text(encoding="utf-8") != t
+    ]

@@ -47,7 +47,11 @@ class Settings:
 
 def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
     """Settings from the environment. Raises SettingInvalid with the name, the value and what is allowed."""
-    found = {f.name: _parse(f.name, environ[PREFIX + f.name.upper()]) for f in fields(Settings) if PREFIX + f.name.upper() in environ}
+    found = {
+        f.name: _parse(f.name, environ[PREFIX + f.name.upper()])
+        for f in fields(Settings)
+        if PREFIX + f.name.upper() in environ
+    }
     home = Path(str(found.pop("home", Settings.home))).expanduser().resolve()
     roots = found.pop("roots", None) or (start_folder.resolve(), home)
     caller = found.pop("caller", "") or f"local:{getpass.getuser()}"
@@ -62,7 +66,11 @@ def process_settings() -> Settings:
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment a spawned worker gets: this process's own, with every setting spelled out."""
     spelled = {PREFIX + f.name.upper(): _spell(getattr(settings, f.name)) for f in fields(Settings)}
-    return {**os.environ, **spelled}
+    return {**os.environ, **spelled, **dict.fromkeys(_ONE_THREAD, "1")}
+
+
+# Bit-identical results need one thread; the libraries read this when they are loaded.
+_ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def _parse(name: str, text: str) -> object:
@@ -73,7 +81,9 @@ def _parse(name: str, text: str) -> object:
         if kind == "float":
             return float(text)
     except ValueError as error:
-        raise SettingInvalid(f"{PREFIX}{name.upper()} is {text!r}; allowed: a number, e.g. {getattr(Settings, name)}") from error
+        raise SettingInvalid(
+            f"{PREFIX}{name.upper()} is {text!r}; allowed: a number, e.g. {getattr(Settings, name)}"
+        ) from error
     if kind == "tuple[Path, ...]":
         return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
     if kind == "tuple[str, ...]":

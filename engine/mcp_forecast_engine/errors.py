@@ -9,6 +9,7 @@ EngineError
 ├── HistoryTooShort        fewer rows than the horizon and its evaluation need
 ├── CovariatesMismatch     covariates differ from what the model was trained with
 ├── RunNotReady            the run has no result yet, or none to come
+├── RunFailed              the run ended without a result
 ├── ArtifactCorrupt        stored bytes do not hash to their digest
 ├── StaleEpoch             another worker took this run over; this one may write nothing
 └── StoreUnavailable       the database or the artifact folder does not answer
@@ -64,6 +65,10 @@ class CovariatesMismatch(EngineError):
 
 class RunNotReady(EngineError):
     """The run has no result yet, or none to come."""
+
+
+class RunFailed(EngineError):
+    """The run ended without a result."""
 
 
 class ArtifactCorrupt(EngineError):

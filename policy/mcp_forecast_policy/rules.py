@@ -45,7 +45,7 @@ def load_policy(document: bytes) -> ScopeTable:
         raise PolicyInvalid("a policy has exactly policy_id, revision and scopes")
     scopes = body["scopes"]
     if not isinstance(scopes, dict) or not all(isinstance(v, str) and v for v in scopes.values()):
-        raise PolicyInvalid("scopes maps each tool to one scope, e.g. {\"list_runs\": \"forecast:read\"}")
+        raise PolicyInvalid('scopes maps each tool to one scope, e.g. {"list_runs": "forecast:read"}')
     digest = f"sha256:{hashlib.sha256(document).hexdigest()}"
     return ScopeTable(str(body["policy_id"]), str(body["revision"]), digest, tuple(sorted(scopes.items())))
 
@@ -58,5 +58,8 @@ def _decide(table: ScopeTable, action: Action) -> Decision:
     elif needed in action.scopes:
         verdict, reason = "allow", f"scope {needed}"
     else:
-        verdict, reason = "deny", f"{action.tool} needs scope {needed}; the caller has {', '.join(sorted(action.scopes)) or 'none'}"
+        verdict, reason = (
+            "deny",
+            f"{action.tool} needs scope {needed}; the caller has {', '.join(sorted(action.scopes)) or 'none'}",
+        )
     return Decision(verdict, reason, table.policy_id, table.revision, table.digest)  # type: ignore[arg-type]

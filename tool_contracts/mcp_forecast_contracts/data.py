@@ -27,7 +27,9 @@ class CovariateCorrection(Arguments):
     name: Annotated[Name, Field(description="column name")]
     role: Annotated[
         Role | None,
-        Field(description="historical: known only in the past; known_future: known ahead, e.g. calendar, plans, forecasts"),
+        Field(
+            description="historical: known only in the past; known_future: known ahead, e.g. calendar, plans, forecasts"
+        ),
     ] = None
     type: Annotated[Literal["numeric", "boolean", "categorical"] | None, Field(description="value type")] = None
     nullable: Annotated[bool | None, Field(description="whether values may be missing")] = None
@@ -48,13 +50,13 @@ class RegisterDatasetArguments(Arguments):
     ] = None
     rows: Annotated[
         list[dict[str, Any]] | None,
-        Field(min_length=1, max_length=20000, description="rows inline, e.g. [{\"ds\": \"2025-01-01\", \"y\": 12.5}]"),
+        Field(min_length=1, max_length=20000, description='rows inline, e.g. [{"ds": "2025-01-01", "y": 12.5}]'),
     ] = None
     name: Annotated[Name | None, Field(description="a label for people")] = None
     time: Annotated[Name | None, Field(description="time column, e.g. ds")] = None
     target: Annotated[Name | None, Field(description="column to forecast, e.g. y")] = None
     series: Annotated[
-        list[Name] | None, Field(min_length=1, max_length=8, description="columns that name a series, e.g. [\"store\"]")
+        list[Name] | None, Field(min_length=1, max_length=8, description='columns that name a series, e.g. ["store"]')
     ] = None
     wide: Annotated[
         list[Name] | None,
@@ -68,7 +70,9 @@ class RegisterDatasetArguments(Arguments):
         list[CovariateCorrection] | None,
         Field(max_length=500, description="corrections of the inferred covariate schema, e.g. a role of known_future"),
     ] = None
-    drop: Annotated[list[Name] | None, Field(max_length=500, description="columns to leave out, e.g. row numbers")] = None
+    drop: Annotated[list[Name] | None, Field(max_length=500, description="columns to leave out, e.g. row numbers")] = (
+        None
+    )
     idempotency_key: Key | None = None
 
 
@@ -99,7 +103,9 @@ class DatasetAnswer(Answer):
     season_length: int
     start: str
     end: str
-    future_steps: Annotated[int, Field(description="steps after the last target for which known-future values are present")]
+    future_steps: Annotated[
+        int, Field(description="steps after the last target for which known-future values are present")
+    ]
     missing_target: int
     gaps: int
     duplicates: int
@@ -130,9 +136,7 @@ class DescribeDatasetArguments(Arguments):
 class DescribeDatasetAnswer(DatasetAnswer):
     """A dataset with one page of its series and statistics of its covariates."""
 
-    covariate_stats: Annotated[
-        dict[str, dict[str, Any]], Field(description="covariate → min, max, mean, missing")
-    ]
+    covariate_stats: Annotated[dict[str, dict[str, Any]], Field(description="covariate → min, max, missing")]
     series_page: list[SeriesAnswer]
     has_more: bool
     next_cursor: str | None = None

@@ -62,11 +62,15 @@ ERRORS: Final[dict[Code, Meaning]] = {
         "permission", "terminal", "the file lies outside the allowed folders", "move the file, or send the data as rows"
     ),
     "FILE_UNREADABLE": Meaning("data", "terminal", "the file cannot be read", "send CSV or Parquet"),
-    "DATA_INVALID": Meaning("data", "terminal", "the data cannot become a dataset", "correct the data or name its columns"),
+    "DATA_INVALID": Meaning(
+        "data", "terminal", "the data cannot become a dataset", "correct the data or name its columns"
+    ),
     "COVARIATES_MISMATCH": Meaning(
         "data", "terminal", "covariates differ from the trained ones", "send the named columns for every step"
     ),
-    "HISTORY_TOO_SHORT": Meaning("data", "terminal", "too few rows for this horizon", "send more history or shorten horizon"),
+    "HISTORY_TOO_SHORT": Meaning(
+        "data", "terminal", "too few rows for this horizon", "send more history or shorten horizon"
+    ),
     "RUN_NOT_READY": Meaning("state", "retryable", "the run has no result yet", "wait with get_run_status"),
     "RUN_FAILED": Meaning("state", "terminal", "the run ended without a result", "get_run_status says why"),
     "TIME_LIMIT": Meaning("limit", "terminal", "the run passed its time limit", "send less data or raise the limit"),
@@ -81,6 +85,9 @@ ERRORS: Final[dict[Code, Meaning]] = {
         "unavailable", "terminal", "the home was written by a newer version", "upgrade mcp-forecast or use another home"
     ),
     "INTERNAL": Meaning(
-        "internal", "outcome_unknown", "an unexpected fault of the server", "retry with the same key; report correlation_id"
+        "internal",
+        "outcome_unknown",
+        "an unexpected fault of the server",
+        "retry with the same key; report correlation_id",
     ),
 }

@@ -21,7 +21,8 @@ class RunTrainingArguments(Arguments):
     dataset_id: DatasetId
     horizon: Annotated[Int, Field(ge=1, le=8760, description="steps ahead to forecast, e.g. 24 for a day of hours")]
     profile: Annotated[
-        Literal["default"], Field(description="named set of training choices; default tries every arm and picks by validation")
+        Literal["default"],
+        Field(description="named set of training choices; default tries every arm and picks by validation"),
     ] = "default"
     covariates: Annotated[
         list[Name] | None,
@@ -57,7 +58,8 @@ class RunAnswer(Answer):
     ended_at: str | None = None
     request: Annotated[dict[str, Any], Field(description="what was asked: dataset_id, horizon, …")]
     result: Annotated[
-        dict[str, Any] | None, Field(description="training: trust, tried, metrics, serving needs; inference: the forecast")
+        dict[str, Any] | None,
+        Field(description="training: trust, tried, metrics, serving needs; inference: the forecast"),
     ] = None
     error: Annotated[ErrorBody | None, Field(description="why the run failed")] = None
     poll_after_s: Annotated[float | None, Field(description="wait this long before asking again")] = None
@@ -82,10 +84,9 @@ class RunInferenceArguments(Arguments):
         ),
     ] = None
     levels: Annotated[
-        list[Level] | None, Field(min_length=1, max_length=5, description="intervals in per cent: 20, 40, 60, 80, 95; default [80, 95]")
+        list[Level] | None,
+        Field(min_length=1, max_length=5, description="intervals in per cent: 20, 40, 60, 80, 95; default [80, 95]"),
     ] = None
-    limit: Annotated[Int, Field(ge=1, le=100, description="series per page of the answer")] = 20
-    cursor: Cursor | None = None
     wait_s: Annotated[Int, Field(ge=0, le=25, description="answer inline if done within this; else a handle")] = 10
     idempotency_key: Key | None = None
 
@@ -95,7 +96,7 @@ class GetRunStatusArguments(Arguments):
 
     run_id: RunId
     wait_s: Annotated[Int, Field(ge=0, le=25, description="wait up to this long for the run to end")] = 0
-    limit: Annotated[Int, Field(ge=1, le=100, description="series per page of a forecast")] = 20
+    limit: Annotated[Int, Field(ge=1, le=1000, description="rows (series × steps) per page of a forecast")] = 72
     cursor: Cursor | None = None
 
 
@@ -152,10 +153,22 @@ RUN_TRAINING: Final = Contract(
     scope="forecast:write",
     effect="command",
     key="optional",
-    errors=("NOT_FOUND", "DATA_INVALID", "COVARIATES_MISMATCH", "HISTORY_TOO_SHORT", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT"),
+    errors=(
+        "NOT_FOUND",
+        "DATA_INVALID",
+        "COVARIATES_MISMATCH",
+        "HISTORY_TOO_SHORT",
+        "IDEMPOTENCY_CONFLICT",
+        "ARTIFACT_CORRUPT",
+    ),
     examples=(
         {"dataset_id": "ds_0123456789abcdef01234567", "horizon": 24},
-        {"dataset_id": "ds_0123456789abcdef01234567", "horizon": 24, "covariates": [], "idempotency_key": "target-only-1"},
+        {
+            "dataset_id": "ds_0123456789abcdef01234567",
+            "horizon": 24,
+            "covariates": [],
+            "idempotency_key": "target-only-1",
+        },
     ),
 )
 RUN_INFERENCE: Final = Contract(
@@ -175,7 +188,7 @@ RUN_INFERENCE: Final = Contract(
     key="optional",
     errors=(
         "NOT_FOUND", "DATA_INVALID", "COVARIATES_MISMATCH", "HISTORY_TOO_SHORT", "RUN_NOT_READY", "RUN_FAILED",
-        "CURSOR_INVALID", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT",
+        "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT",
     ),
     examples=(
         {"run_id": "run_0123456789abcdef01234567"},

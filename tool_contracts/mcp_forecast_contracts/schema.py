@@ -75,7 +75,9 @@ def _flat(node: Any, defs: dict[str, Any]) -> Any:
         return _flat({**target, **{key: value for key, value in node.items() if key != "$ref"}}, defs)
     kept = {key: value for key, value in node.items() if key != "$defs" and not _is_noise(key, value)}
     return {
-        _RENAMED.get(key, key): {n: _flat(v, defs) for n, v in value.items()} if key == "properties" else _flat(value, defs)
+        _RENAMED.get(key, key): {n: _flat(v, defs) for n, v in value.items()}
+        if key == "properties"
+        else _flat(value, defs)
         for key, value in kept.items()
     }
 

@@ -18,7 +18,7 @@ def calendar_features(ds: NDArray[np.int64], axis: TimeAxis) -> Features:
 
     ds: int64 (N), seconds since 1970-01-01 of the local wall clock (any shape is flattened). Returns K names and
     float64 (N, K). K depends on `axis` alone, never on `ds`, so a model sees the same columns at every call:
-    below an hour 24 hours + 4 Fourier pairs of the day + 7 weekdays + 2 pairs of the year; below a day 24 + 7 + 2 pairs;
+    below an hour 24 hours + 4 Fourier pairs of the day + 7 weekdays + 2 pairs of the year; below a day 24 + 7 + 2;
     days 7 weekdays + 3 pairs; business days 5 + 3 pairs; weeks 4 pairs; months 12; quarters 4; years and steps none.
     """
     flat = np.ascontiguousarray(ds, dtype=np.int64).reshape(-1)

@@ -1,4 +1,4 @@
-"""How far apart the steps of a time axis are: offset aliases, what they mean, their usual season, and how to find one."""
+"""How far apart the steps of a time axis are: offset aliases, their usual season, and how to find one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from mcp_forecast_engine.errors import DataInvalid, FrequencyUnclear
 DAY, HOUR, MINUTE = 86_400, 3_600, 60
 WEEKDAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-ALIASES = (
-    "s, min, h, D, B, W-MON..W-SUN, MS, ME, QS, QE, YS, YE, each with a count in front if not one (15min); 1 for steps"
-)
+ALIASES = "s, min, h, D, B, W-MON..W-SUN, MS, ME, QS, QE, YS, YE, with a count in front if not one (15min); 1 for steps"
 
 Unit = Literal["seconds", "business", "months", "steps"]
 
@@ -76,9 +74,7 @@ def weekly_frequency(*, weekday: int, count: int = 1) -> Frequency:
 
 def monthly_frequency(*, months: int, at_end: bool, phase: int) -> Frequency:
     """Calendar months, quarters or years, stamped on the first or the last day of the month."""
-    for name, size in (("Y", 12), ("Q", 3), ("M", 1)):
-        if months % size == 0:
-            break
+    name, size = next((name, size) for name, size in (("Y", 12), ("Q", 3), ("M", 1)) if months % size == 0)
     usual, own = (size - 1 if at_end else 0), phase % size
     anchor = "" if own == usual else f"-{MONTHS[own]}"
     alias = _counted(months // size, name + ("E" if at_end else "S")) + anchor
@@ -92,7 +88,7 @@ def season_length(freq: str) -> int:
         return 1
     if step.unit == "business":
         return 5
-    cycle = {True: 12}.get(step.unit == "months", _cycle(step.count))
+    cycle = 12 if step.unit == "months" else _cycle(step.count)
     return max(1, round(cycle / step.count)) if cycle > step.count else 1
 
 

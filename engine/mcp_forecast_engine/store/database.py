@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
-from mcp_forecast_engine.errors import StoreUnavailable
+from mcp_forecast_engine.errors import HomeNewer, StoreUnavailable
 
 WAL_RESET_FIXED: Final = (3, 51, 3)
 BUSY_MS: Final = 10_000
@@ -43,8 +43,9 @@ class Database:
     exception; `synchronous=FULL`, so a returned commit survives a power cut.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, schema: str | None = None) -> None:
+        """schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests)."""
+        self._path, self._schema = path, schema
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
         self._guard = _open_guard(path)
         with _translated("open"):
@@ -62,6 +63,8 @@ class Database:
         """One transaction: all of the block's statements are committed, or none. Raises StoreUnavailable."""
         with self._write_lock, _translated("write"):
             with _flocked(self._guard, fcntl.LOCK_SH), self._writing.begin():
+                if self._schema is not None:
+                    self._require_schema(self._schema)
                 yield self._writing
             if _size(self._path.with_name(self._path.name + "-wal")) > CHECKPOINT_BYTES:
                 self._checkpoint()
@@ -73,6 +76,11 @@ class Database:
                 connection.close()
                 connection.engine.dispose()
         os.close(self._guard)
+
+    def _require_schema(self, expected: str) -> None:
+        found = self._writing.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        if found != expected:
+            raise HomeNewer(f"the home has schema {found}, this version writes {expected}", allowed=expected)
 
     def _checkpoint(self) -> None:
         try:

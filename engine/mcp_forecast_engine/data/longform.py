@@ -1,0 +1,161 @@
+"""A table as long rows: one row per series and time, sorted, wide targets melted, texts coded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.columns import ColumnRoles, Layout
+from mcp_forecast_engine.data.frame import TimeAxis
+from mcp_forecast_engine.data.frequency import infer_frequency, parse_frequency
+from mcp_forecast_engine.data.reading import Column, Table
+from mcp_forecast_engine.data.times import read_times
+from mcp_forecast_engine.errors import DataInvalid
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LongRows:
+    """Sorted rows before roles are known: as Frame, but covariates are uncoded columns in the order of the rows.
+
+    unique_id: S names, sorted. offsets: int64 (S + 1). ds: int64 (N). y: float64 (N). covariates: name → Column (N).
+    Rows of one series and time keep the order of the file, so that "last" can mean the later correction.
+    """
+
+    unique_id: tuple[str, ...]
+    offsets: NDArray[np.int64]
+    ds: NDArray[np.int64]
+    y: Floats
+    covariates: Mapping[str, Column]
+    axis: TimeAxis
+    notes: tuple[str, ...]
+
+    @property
+    def tail(self) -> NDArray[np.bool_]:
+        """Rows after the last target of their series, bool (N)."""
+        return rows_after_last(self.y, self.offsets)
+
+
+def rows_after_last(y: Floats, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows come after the last finite value of their series, bool (N)."""
+    index = np.where(np.isnan(y), -1, np.arange(len(y)))
+    last = np.maximum.reduceat(index, offsets[:-1])
+    return np.asarray(np.arange(len(y)) > np.repeat(last, np.diff(offsets)))
+
+
+def long_rows(table: Table, layout: Layout, request: ColumnRoles) -> LongRows:
+    """Sort a table into series; raises DataInvalid, FrequencyUnclear."""
+    times = read_times(
+        table.columns[layout.time],
+        name=layout.time,
+        time_format=request.time_format,
+        time_zone=request.time_zone,
+    )
+    codes, names = _series_codes(table, layout, times.ds)
+    targets = layout.wide or (layout.target,)
+    width = len(targets)
+    y = np.stack([table.columns[name].values for name in targets])
+    # Wide targets: block w holds the rows of target w, so series w * groups + g.
+    codes = (codes[None, :] + np.arange(width)[:, None] * len(names)).reshape(-1)
+    if layout.wide:
+        names = [f"{name}/{target}" if layout.series else target for target in targets for name in names]
+    codes, unique_id = _sorted_names(codes, names)
+    ds = np.tile(times.ds, width)
+    order = np.lexsort((ds, codes))
+    row = order % table.rows
+    offsets = np.searchsorted(codes[order], np.arange(len(unique_id) + 1)).astype(np.int64)
+    ds = ds[order]
+    covariates = {name: _taken(table.columns[name], row) for name in layout.covariates}
+    axis = _axis(ds, offsets, times.kind, request.freq)
+    notes = (*layout.notes, *times.notes)
+    return LongRows(unique_id, offsets, ds, _canonical(y.reshape(-1)[order]), covariates, axis, notes)
+
+
+def _taken(column: Column, row: NDArray[np.int64]) -> Column:
+    values = column.values[row] if column.kind == "text" else _canonical(column.values[row])
+    return Column(column.kind, values, words=column.words)
+
+
+def _canonical(values: NDArray[np.float64]) -> Floats:
+    """One bit pattern for every absent value and for zero, so that equal content has equal bytes."""
+    values = np.asarray(values, np.float64) + 0.0
+    values[np.isnan(values)] = np.nan
+    return values
+
+
+def _axis(ds: NDArray[np.int64], offsets: NDArray[np.int64], kind: str, freq: str | None) -> TimeAxis:
+    calendar = kind == "calendar"
+    step = parse_frequency(freq) if freq else infer_frequency(ds, offsets, calendar=calendar)
+    if calendar == (step.unit == "steps"):
+        counts = "dates" if calendar else "whole step numbers"
+        allowed = "an offset alias such as 'h' or 'D'" if calendar else "a whole number such as '1'"
+        raise DataInvalid(f"freq {step.alias!r} does not fit a time column of {counts}", field="freq", allowed=allowed)
+    return TimeAxis("calendar" if calendar else "integer", step.alias)
+
+
+def _series_codes(table: Table, layout: Layout, ds: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:
+    """Series code of each row and the series' names."""
+    if not layout.series:
+        _refuse_hidden_series(table, layout, ds)
+        return np.zeros(table.rows, np.int64), [layout.target]
+    parts = [_labels(table.columns[name], name) for name in layout.series]
+    codes = np.zeros(table.rows, np.int64)
+    for part, words in parts:
+        codes = codes * len(words) + part
+    present, codes = np.unique(codes, return_inverse=True)
+    names = [""] * len(present)
+    for _, words in reversed(parts):
+        present, own = np.divmod(present, len(words))
+        names = [words[i] + ("/" + name if name else "") for i, name in zip(own.tolist(), names, strict=True)]
+    return codes.reshape(-1), names
+
+
+def _labels(column: Column, name: str) -> tuple[NDArray[np.int64], list[str]]:
+    missing = np.flatnonzero(column.missing)
+    if len(missing):
+        found = f"series column {name!r} has no value in {len(missing)} rows, first row {missing[0]}"
+        raise DataInvalid(found, field="series", next_step="complete or remove those rows")
+    if column.kind == "text":
+        return column.values.astype(np.int64), list(column.words)
+    values, codes = np.unique(column.values, return_inverse=True)
+    return codes.reshape(-1), [number_text(value) for value in values.tolist()]
+
+
+def number_text(value: float) -> str:
+    """A number as people write a name: 3.0 → "3", 2.5 → "2.5"."""
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _sorted_names(codes: NDArray[np.int64], names: list[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    order = sorted(range(len(names)), key=names.__getitem__)
+    ordered = tuple(names[i] for i in order)
+    twice = next((a for a, b in pairwise(ordered) if a == b), None)
+    if twice is not None:
+        raise DataInvalid(f"two series would both be named {twice!r}", field="series", next_step="rename one of them")
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    return rank[codes], ordered
+
+
+def _refuse_hidden_series(table: Table, layout: Layout, ds: NDArray[np.int64]) -> None:
+    """Refuse rows that are several series under one name: most timestamps occur more than once."""
+    distinct = len(np.unique(ds))
+    if distinct > table.rows / 2 or table.rows < 4:
+        return
+    candidates = [name for name in layout.covariates if table.columns[name].kind in ("text", "number")]
+    whole = [
+        name
+        for name in candidates
+        if table.columns[name].kind == "text" or np.all(np.mod(table.columns[name].values, 1) == 0)
+    ]
+    raise DataInvalid(
+        f"{table.rows} rows share {distinct} timestamps: several series seem to be mixed",
+        field="series",
+        allowed=whole,
+        next_step="name the columns that tell the series apart with series, or drop them and repeat",
+    )

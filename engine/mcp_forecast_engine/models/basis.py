@@ -1,0 +1,96 @@
+"""A covariate becomes regressors: hinges for what is continuous, indicators for what has few levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Panel
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_KNOTS = 3
+_FEW_LEVELS = 8
+_MOST_LEVELS = 64
+
+
+@dataclass(frozen=True)
+class Basis:
+    """How F columns expand into K regressors.
+
+    Hinges: relu(clip(v[source], low, high) - knot) * factor, each of shape (Kh); the first hinge of a column has its
+    knot at the lower end, so it is the clamped value itself. Levels: 1 where |v[level_source] - level| < 0.5 * gap.
+    Values beyond the training range are clamped to it: a hinged ridge must not extrapolate.
+    """
+
+    columns: tuple[str, ...]
+    source: Integers
+    low: Floats
+    high: Floats
+    knot: Floats
+    factor: Floats
+    level_source: Integers
+    level: Floats
+    half_gap: Floats
+
+    @property
+    def size(self) -> int:
+        """K, regressors per row."""
+        return len(self.source) + len(self.level_source)
+
+    def expand(self, values: Floats) -> Floats:
+        """(..., F) to (..., K)."""
+        hinges = np.clip(values[..., self.source], self.low, self.high) - self.knot
+        levels = np.abs(values[..., self.level_source] - self.level) < self.half_gap
+        return np.concatenate([np.maximum(hinges, 0.0) * self.factor, levels.astype(np.float64)], axis=-1)
+
+
+def basis_for(panel: Panel, columns: tuple[str, ...]) -> Basis:
+    """Learn knots, ranges and levels of the named covariates from a training panel."""
+    hinges: list[tuple[int, float, float, float, float]] = []
+    levels: list[tuple[int, float, float]] = []
+    for place, name in enumerate(columns):
+        values = panel.covariates[name]
+        found, counts = np.unique(values, return_counts=True)
+        if name in panel.categories or _is_discrete(found):
+            levels += _levels(place, found, counts)
+        else:
+            hinges += _hinges(place, values)
+    h = np.array(hinges, np.float64).reshape(-1, 5)
+    v = np.array(levels, np.float64).reshape(-1, 3)
+    return Basis(
+        columns=columns,
+        source=h[:, 0].astype(np.int64),
+        low=h[:, 1],
+        high=h[:, 2],
+        knot=h[:, 3],
+        factor=h[:, 4],
+        level_source=v[:, 0].astype(np.int64),
+        level=v[:, 1],
+        half_gap=v[:, 2],
+    )
+
+
+def _is_discrete(found: Floats) -> bool:
+    return len(found) <= 2 or (len(found) <= _FEW_LEVELS and bool(np.all(found == np.round(found))))
+
+
+def _levels(place: int, found: Floats, counts: Integers) -> list[tuple[int, float, float]]:
+    if len(found) == 2:
+        gap = 0.5 * float(found[1] - found[0])
+        found, counts = found[1:], counts[1:]  # One indicator says it all.
+    else:
+        gap = 0.5 * float(np.diff(found).min()) if len(found) > 1 else 0.5
+    kept = np.sort(found[np.argsort(-counts, kind="stable")[:_MOST_LEVELS]])
+    return [(place, float(value), gap) for value in kept]
+
+
+def _hinges(place: int, values: Floats) -> list[tuple[int, float, float, float, float]]:
+    low, high = float(values.min()), float(values.max())
+    inner = np.unique(np.quantile(values, np.linspace(0, 1, _KNOTS + 2)[1:-1]))
+    knots = [low, *(float(k) for k in inner if low < k < high)]
+    factor = 1.0 / (float(values.std()) or 1.0)
+    return [(place, low, high, knot, factor) for knot in knots]

@@ -1,0 +1,202 @@
+"""The ledger as callers use it: ask for a run, find it, cancel it, list it. What workers write is in lease.py.
+
+Every function takes an open connection first, so that one transaction spans parts. Statements are prebuilt Core and use
+RETURNING, because a row count is not to be had on PostgreSQL after ON CONFLICT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final, cast
+
+from sqlalchemy import BindParameter, Connection, Executable, Select, Table, bindparam, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from mcp_forecast_engine.errors import NotFound
+from mcp_forecast_engine.runtime.run import STATES, Progress, Run, State, read_run, sources
+from mcp_forecast_engine.store.identity import canonical_bytes
+from mcp_forecast_engine.store.tables import RunRow
+
+__all__ = [
+    "Progress", "Run", "State", "counts", "find", "find_by_key", "page", "record_finished", "request_cancel", "submit",
+]  # fmt: skip
+
+RUN: Final[Table] = cast(Table, RunRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+# Names of bound values must differ from the columns' names: SQLAlchemy keeps those for SET.
+_ID: Final[BindParameter[Any]] = bindparam("the_run")
+_NOW: Final[BindParameter[Any]] = bindparam("now")
+
+_FIND: Final = select(RUN).where(RUN.c.run_id == _ID)
+_FIND_BY_KEY: Final = select(RUN).where(RUN.c.run_key == bindparam("the_key"))
+# The PostgreSQL construct compiles for SQLite too (the other way round it does not).
+_INSERT: Final = insert(RUN).on_conflict_do_nothing().returning(*RUN.c)
+_REOPEN: Final = (
+    update(RUN)
+    .where(RUN.c.run_id == _ID, RUN.c.state.in_(sources("QUEUED")), RUN.c.attempt == bindparam("seen_attempt"))
+    .values(
+        state="QUEUED", attempt=RUN.c.attempt + 1, losses=0, error=None, cancel_requested=False,
+        wall_limit_s=bindparam("new_limit"), started_at=None, ended_at=None, worker_pid=None, worker_started=None,
+        progress_done=0, progress_total=0, progress_text="",
+    )
+    .returning(*RUN.c)
+)  # fmt: skip
+# Epoch + 1: a worker that is at it meanwhile finds itself stale.
+_FINISH: Final = (
+    update(RUN)
+    .where(RUN.c.run_id == _ID, RUN.c.state.in_(sources("SUCCEEDED")))
+    .values(
+        state="SUCCEEDED", result=bindparam("digest"), epoch=RUN.c.epoch + 1, lease_owner=None, lease_until=None,
+        started_at=func.coalesce(RUN.c.started_at, _NOW), ended_at=_NOW,
+    )
+    .returning(*RUN.c)
+)  # fmt: skip
+_CANCEL_QUEUED: Final = (
+    update(RUN)
+    .where(RUN.c.run_id == _ID, RUN.c.state == "QUEUED")
+    .values(state="CANCELLED", ended_at=_NOW)
+    .returning(*RUN.c)
+)
+_CANCEL_RUNNING: Final = (
+    update(RUN).where(RUN.c.run_id == _ID, RUN.c.state == "RUNNING").values(cancel_requested=True).returning(*RUN.c)
+)
+_COUNTS: Final = select(RUN.c.state, func.count()).group_by(RUN.c.state)
+
+
+def find(connection: Connection, run_id: str) -> Run | None:
+    """The run with this id, or None."""
+    return one(connection, _FIND, the_run=run_id)
+
+
+def find_by_key(connection: Connection, run_key: str) -> Run | None:
+    """The run that was asked for with this key (the digest of its whole meaning), or None."""
+    return one(connection, _FIND_BY_KEY, the_key=run_key)
+
+
+def submit(
+    connection: Connection,
+    *,
+    run_id: str,
+    run_key: str,
+    kind: str,
+    plan: Mapping[str, Any],
+    caller: str,
+    wall_limit_s: float,
+    now: float,
+) -> tuple[Run, bool]:
+    """Ask for a run: the same key is the same run. The bool tells whether there is now something new to do.
+
+    A run that was cancelled, or failed with a retryable reason, is reopened under the same id; its finished steps stay.
+    """
+    row = _new_row(run_id, run_key, kind, plan, caller, wall_limit_s, now)
+    inserted = one(connection, _INSERT, **row)
+    if inserted is not None:
+        return inserted, True
+    present = find_by_key(connection, run_key) or get(connection, run_id)
+    if not present.reopens:
+        return present, False
+    reopened = one(connection, _REOPEN, the_run=present.run_id, seen_attempt=present.attempt, new_limit=wall_limit_s)
+    # None: another caller reopened it in between, so there is nothing left to do here.
+    return (reopened, True) if reopened is not None else (get(connection, present.run_id), False)
+
+
+def record_finished(
+    connection: Connection,
+    *,
+    run_id: str,
+    run_key: str,
+    kind: str,
+    plan: Mapping[str, Any],
+    caller: str,
+    result: str,
+    now: float,
+) -> Run:
+    """Enter a run that was computed inline as SUCCEEDED; `result` is the digest of its stored result.
+
+    A finished run stays as it is (so does a terminal failure); a queued or running one is ended with this result.
+    """
+    run, _ = submit(
+        connection, run_id=run_id, run_key=run_key, kind=kind, plan=plan, caller=caller, wall_limit_s=0.0, now=now
+    )
+    return one(connection, _FINISH, the_run=run.run_id, digest=result, now=now) or get(connection, run.run_id)
+
+
+def request_cancel(connection: Connection, run_id: str, now: float) -> Run:
+    """Cancel a run: a queued one at once, a running one as soon as its worker has stopped; an ended one stays.
+
+    Raises NotFound.
+    """
+    return (
+        one(connection, _CANCEL_QUEUED, the_run=run_id, now=now)
+        or one(connection, _CANCEL_RUNNING, the_run=run_id)
+        or get(connection, run_id)
+    )
+
+
+def page(
+    connection: Connection,
+    kind: str | None = None,
+    state: State | None = None,
+    after: tuple[float, str] | None = None,
+    limit: int = 20,
+) -> list[Run]:
+    """Runs, newest first. `after` is (created_at, run_id) of the last run of the page before."""
+    values = {"of_kind": kind, "in_state": state, "last_at": after and after[0], "last_id": after and after[1]}
+    rows = connection.execute(
+        _page(kind is not None, state is not None, after is not None),
+        {name: value for name, value in values.items() if value is not None} | {"most": limit},
+    )
+    return [read_run(row) for row in rows.mappings()]
+
+
+def counts(connection: Connection) -> dict[State, int]:
+    """How many runs are in each state; every state is named."""
+    found: dict[str, int] = dict(connection.execute(_COUNTS).tuples())
+    return {state: found.get(state, 0) for state in STATES}
+
+
+def total(connection: Connection, kind: str | None = None, state: State | None = None) -> int:
+    """How many runs there are, of one kind or state if named."""
+    statement = select(func.count()).select_from(RUN)
+    for column, wanted in ((RUN.c.kind, kind), (RUN.c.state, state)):
+        statement = statement if wanted is None else statement.where(column == wanted)
+    return int(connection.execute(statement).scalar_one())
+
+
+def one(connection: Connection, statement: Executable, **values: Any) -> Run | None:
+    """The one run that a statement on the table `run` returns, or None."""
+    row = connection.execute(statement, values).mappings().one_or_none()
+    return None if row is None else read_run(row)
+
+
+def get(connection: Connection, run_id: str) -> Run:
+    """The run with this id. Raises NotFound."""
+    run = find(connection, run_id)
+    if run is None:
+        raise NotFound(
+            f"no run {run_id} in this home", field="run_id", next_step="list_runs shows the runs of this home"
+        )
+    return run
+
+
+def _new_row(
+    run_id: str, run_key: str, kind: str, plan: Mapping[str, Any], caller: str, wall_limit_s: float, now: float
+) -> dict[str, Any]:
+    row = RunRow(
+        run_id=run_id, run_key=run_key, kind=kind, state="QUEUED", plan=canonical_bytes(plan).decode(), caller=caller,
+        created_at=now, attempt=1, wall_limit_s=wall_limit_s,
+    )  # fmt: skip
+    return row.model_dump()
+
+
+@cache
+def _page(by_kind: bool, by_state: bool, onwards: bool) -> Select[Any]:
+    statement = select(RUN).order_by(RUN.c.created_at.desc(), RUN.c.run_id.desc()).limit(bindparam("most"))
+    if by_kind:
+        statement = statement.where(RUN.c.kind == bindparam("of_kind"))
+    if by_state:
+        statement = statement.where(RUN.c.state == bindparam("in_state"))
+    if onwards:
+        last = tuple_(bindparam("last_at"), bindparam("last_id"))
+        statement = statement.where(tuple_(RUN.c.created_at, RUN.c.run_id) < last)
+    return statement

@@ -1,0 +1,107 @@
+"""A run and its states: the one table of transitions, and the view of a ledger row that everyone reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast, get_args
+
+from sqlalchemy import RowMapping
+
+State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+# RUNNING → RUNNING is a lost worker's run taken over; FAILED → QUEUED only where the failure was retryable.
+TRANSITIONS: Final[dict[State, frozenset[State]]] = {
+    "QUEUED": frozenset({"RUNNING", "SUCCEEDED", "CANCELLED"}),
+    "RUNNING": frozenset({"RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"}),
+    "SUCCEEDED": frozenset(),
+    "FAILED": frozenset({"QUEUED"}),
+    "CANCELLED": frozenset({"QUEUED"}),
+}
+
+
+def sources(state: State) -> tuple[State, ...]:
+    """The states from which `state` may be entered."""
+    return tuple(source for source in STATES if state in TRANSITIONS[source])
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: `done` of `total` units, and a sentence for people."""
+
+    done: int = 0
+    total: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as the ledger holds it. Times are seconds since 1970, UTC; `result` is an artifact digest.
+
+    `error` is {reason, disposition, message} and, where known, field, allowed, next_step, correlation_id.
+    """
+
+    run_id: str
+    run_key: str
+    kind: str
+    state: State
+    plan: dict[str, Any]
+    caller: str
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    attempt: int
+    losses: int
+    epoch: int
+    lease_owner: str | None
+    lease_until: float | None
+    worker_pid: int | None
+    worker_started: float | None
+    cancel_requested: bool
+    wall_limit_s: float
+    progress_done: int
+    progress_total: int
+    progress_text: str
+    result: str | None
+    error: dict[str, Any] | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether this attempt is over."""
+        return self.state in ("SUCCEEDED", "FAILED", "CANCELLED")
+
+    @property
+    def reopens(self) -> bool:
+        """Whether asking for it again starts a new attempt: cancelled, or failed in a way that a repeat may cure."""
+        retryable = self.error is not None and self.error.get("disposition") == "retryable"
+        return self.state == "CANCELLED" or (self.state == "FAILED" and retryable)
+
+
+def read_run(row: RowMapping) -> Run:
+    """A run from a row of the table `run`."""
+    values = {str(name): value for name, value in row.items()}
+    values["state"] = cast(State, values["state"])
+    values["plan"] = json.loads(values["plan"])
+    values["error"] = None if values["error"] is None else json.loads(values["error"])
+    return Run(**values)
+
+
+def time_limit_error(wall_limit_s: float) -> dict[str, Any]:
+    """Why a run that took too long has failed."""
+    return {
+        "reason": "TIME_LIMIT",
+        "disposition": "terminal",
+        "message": f"the run took longer than its limit of {wall_limit_s:g} s",
+        "next_step": "send less data, or raise the limit",
+    }
+
+
+def worker_lost_error(losses: int) -> dict[str, Any]:
+    """Why a run whose workers died has failed."""
+    return {
+        "reason": "WORKER_LOST",
+        "disposition": "retryable",
+        "message": f"{losses} workers in a row ended without a result (killed, crashed or out of memory)",
+        "next_step": "make the same call again; finished steps are kept",
+    }

@@ -1,0 +1,150 @@
+"""The supervisor: one thread of each server that gives runs to workers and ends workers that must not go on.
+
+Several servers share a home; they compete by lease only, none is elected. What one server leaves undone, any other
+that looks at the home takes up.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from sqlalchemy import Connection
+
+from mcp_forecast_engine.errors import StaleEpoch
+from mcp_forecast_engine.ports import Clock, Milestone
+from mcp_forecast_engine.runtime import lease, process
+from mcp_forecast_engine.runtime.run import Run
+from mcp_forecast_engine.store.database import Database
+
+POLL_S: Final = 0.5
+MOST_POLL_S: Final = 10.0  # while the store does not answer
+START_S: Final = 5.0  # a claimed run's worker may take this long to come up, beyond the lease
+CANCEL_S: Final = 3.0  # a cancelled worker may take this long to go by itself
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Claims runs for `launch` (returns the worker's pid) and watches the workers of this host.
+
+    `owner` is `host/pid`. At most `max_running` leases live in the home, whoever holds them. Starts with construction.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        launch: Callable[[Run], int],
+        owner: str,
+        clock: Clock,
+        milestone: Milestone,
+        lease_s: float,
+        max_running: int,
+        start_s: float = START_S,
+        poll_s: float = POLL_S,
+    ) -> None:
+        self._database, self._launch, self._owner = database, launch, owner
+        self._clock, self._milestone = clock, milestone
+        self._lease_s, self._max_running, self._start_s, self._poll_s = lease_s, max_running, start_s, poll_s
+        self._cancels: dict[tuple[str, int], float] = {}  # (run, epoch) → monotonic time when first seen cancelled
+        self._looked_at: float | None = None
+        self._patient_until = 0.0
+        self._closing, self._wake = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def notify(self) -> None:
+        """A run was submitted or cancelled: look at once."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop looking; workers go on and the next server takes over. Returns within 0.1 s."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout=0.1)
+
+    def _run(self) -> None:
+        pause = self._poll_s
+        while not self._closing.is_set():
+            try:
+                self._look()
+                pause = self._poll_s
+            except Exception:
+                # Whatever it was, the next look may do better; the runs are safe in the ledger.
+                if not self._closing.is_set():
+                    log.exception("the supervisor looks again in %.1f s", pause := min(pause * 2, MOST_POLL_S))
+            self._wake.wait(min(pause, 0.1) if self._cancels else pause)
+            self._wake.clear()
+
+    def _look(self) -> None:
+        process.reap()
+        now = self._clock()
+        with self._database.read() as connection:
+            running, waiting = lease.running(connection), lease.waiting(connection)
+        if self._woke_late(now):
+            return
+        held = {(run.run_id, run.epoch) for run in running if run.cancel_requested}
+        self._cancels = {key: self._cancels.get(key, time.monotonic()) for key in held}
+        freed = sum(self._frees(run, now) for run in running)
+        if freed or (waiting and len(running) < self._max_running):
+            while not self._closing.is_set() and self._start_one():
+                pass
+
+    def _woke_late(self, now: float) -> bool:
+        """Whether leases may have run out only because the machine slept or the store was away.
+
+        Then neither could the workers renew; they get the time of a lease to do so.
+        """
+        if self._looked_at is not None and now - self._looked_at > max(self._lease_s / 2, 10 * self._poll_s):
+            self._patient_until = now + self._lease_s
+        self._looked_at = now
+        return now < self._patient_until <= now + self._lease_s
+
+    def _frees(self, run: Run, now: float) -> bool:
+        """End a worker that must not go on; tells whether the next claim may take the run over (or end it)."""
+        expired = run.lease_until is None or run.lease_until < now
+        if run.worker_pid is None or run.worker_started is None or not self._is_of_this_host(run):
+            return expired
+        if not process.alive(run.worker_pid, run.worker_started):
+            self._under_epoch(lambda c: lease.expire(c, run.run_id, run.epoch, now=now))
+        elif expired:
+            log.warning("worker %d of %s lost its lease and is ended", run.worker_pid, run.run_id)
+            process.kill(run.worker_pid, run.worker_started)
+        elif run.cancel_requested and time.monotonic() - self._cancels[run.run_id, run.epoch] >= CANCEL_S:
+            log.warning("worker %d of %s did not heed its cancellation and is ended", run.worker_pid, run.run_id)
+            process.kill(run.worker_pid, run.worker_started)
+            self._under_epoch(lambda c: lease.cancelled(c, run.run_id, run.epoch, now=now))
+        else:
+            return False
+        return True
+
+    def _start_one(self) -> bool:
+        with self._database.command() as connection:
+            run = lease.claim(
+                connection, owner=self._owner, lease_s=self._lease_s + self._start_s,
+                max_running=self._max_running, now=self._clock(),
+            )  # fmt: skip
+        if run is None:
+            return False
+        self._milestone("claimed")
+        try:
+            pid = self._launch(run)
+        except OSError as error:
+            log.error("no worker could be started for %s: %s", run.run_id, error)
+            self._under_epoch(lambda c: lease.expire(c, run.run_id, run.epoch, now=self._clock()))
+            return False
+        self._milestone("spawned")
+        started = process.started_at(pid) or 0.0  # 0: it is gone already, which the next look finds
+        self._under_epoch(lambda c: lease.attach(c, run.run_id, run.epoch, pid=pid, started=started))
+        return True
+
+    def _under_epoch(self, write: Callable[[Connection], object]) -> None:
+        with suppress(StaleEpoch), self._database.command() as connection:
+            write(connection)
+
+    def _is_of_this_host(self, run: Run) -> bool:
+        return (run.lease_owner or "").partition("/")[0] == self._owner.partition("/")[0]

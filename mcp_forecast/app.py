@@ -1,0 +1,128 @@
+"""The composition root: the only place that builds things, and what a call finds built."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import anyio
+import psutil
+from mcp_forecast_audit import log as audit_log
+from mcp_forecast_engine.engine import Engine
+from mcp_forecast_engine.ports import Milestone
+from mcp_forecast_engine.runtime.process import owner_name, spawn
+from mcp_forecast_engine.runtime.run import Run
+from mcp_forecast_engine.runtime.supervisor import Supervisor
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.store.writer import Writer
+from mcp_forecast_policy.rules import DEFAULT_POLICY, ScopeTable, load_policy
+from sqlalchemy import Connection
+
+from mcp_forecast import processes
+from mcp_forecast.home import open_home
+from mcp_forecast.limits import Limits
+from mcp_forecast.pipeline import Trail
+from mcp_forecast.settings import Settings, child_environment
+from mcp_forecast.tool import Tool
+from mcp_forecast.tools import TOOLS
+
+R = TypeVar("R")
+THREADS = 8  # long calls at the same time; the rest wait on the loop
+log = logging.getLogger(__name__)
+
+
+class App:
+    """Everything a call needs, built once per process. Build it with `open_app`, end it with `close`."""
+
+    def __init__(
+        self, settings: Settings, database: Database, engine: Engine, policy: ScopeTable, clock: Callable[[], float]
+    ) -> None:
+        self.settings, self.database, self.engine, self.policy, self.clock = settings, database, engine, policy, clock
+        self.tools: Mapping[str, Tool] = TOOLS
+        self.limits = Limits(rate_per_s=settings.rate_per_s, burst=settings.rate_burst, monotonic=time.monotonic)
+        self.threads = anyio.CapacityLimiter(THREADS)
+        self.milestone: Milestone = _milestone(settings)
+        self.writer: Writer[tuple[Trail, str]] = Writer(database, _enter_group)
+        self.process_id = f"srv_{secrets.token_hex(8)}"
+        me = psutil.Process()
+        self.writer.submit(
+            lambda connection: processes.begin(
+                connection, self.process_id, pid=me.pid, pid_started=me.create_time(), now=clock()
+            )
+        ).result()
+        self.supervisor = Supervisor(
+            database=database,
+            launch=self._launch,
+            owner=owner_name(),
+            clock=clock,
+            milestone=self.milestone,
+            lease_s=settings.lease_s,
+            max_running=settings.workers,
+        )
+
+    async def commit(self, work: Callable[[Connection], R]) -> R:
+        """Run `work` in one transaction on the writer thread; a caller that goes away does not undo it."""
+        value = await asyncio.wrap_future(self.writer.submit(work))
+        self.milestone("committed")
+        self.supervisor.notify()
+        return value
+
+    def enter(self, trail: Trail, code: str) -> None:
+        """Enter a call that committed nothing into the log, off its path."""
+        self.writer.enter((trail, code))
+
+    def close(self) -> None:
+        """Flush the log and leave; runs that work go on without us."""
+        self.supervisor.close()
+        self.writer.submit(lambda connection: processes.end(connection, self.process_id, now=self.clock()))
+        self.writer.close()
+        self.database.close()
+
+    def _launch(self, run: Run) -> int:
+        command = (sys.executable, "-m", "mcp_forecast.worker", run.run_id, str(run.epoch))
+        return spawn(command, child_environment(self.settings), self.settings.home / "logs" / f"{run.run_id}.log")
+
+
+def open_app(settings: Settings, clock: Callable[[], float] = time.time) -> App:
+    """Open the home and build the app. Raises HomeNewer, StoreUnavailable, PolicyInvalid."""
+    database = open_home(settings.home, settings.database)
+    policy = load_policy(DEFAULT_POLICY.read_bytes())
+    return App(settings, database, build_engine(settings, database, clock), policy, clock)
+
+
+def build_engine(settings: Settings, database: Database, clock: Callable[[], float]) -> Engine:
+    """The engine on this home; also what a worker process builds."""
+    artifacts = ArtifactStore(settings.home / "artifacts")
+    return Engine(database, artifacts, clock=clock, wall_limit_s=settings.wall_limit_s)
+
+
+def milestone_of(settings: Settings, *, first_epoch: bool = True) -> Milestone:
+    """What a worker tells its points to; a process that took over is not ended again."""
+    return _milestone(settings) if first_epoch else _pass
+
+
+def _milestone(settings: Settings) -> Milestone:
+    if not settings.crash_at:
+        return _pass
+
+    def end_here(name: str) -> None:
+        if name == settings.crash_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return end_here
+
+
+def _pass(name: str) -> None:
+    """Nobody is asked to end here."""
+
+
+def _enter_group(connection: Connection, group: Sequence[tuple[Trail, str]]) -> None:
+    audit_log.append(connection, [trail.entry(code) for trail, code in group])

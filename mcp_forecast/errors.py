@@ -1,0 +1,110 @@
+"""Exception → error body: the one table, for every door. Codes are raised where they are known, never read out of text."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from mcp_forecast_contracts.errors import ERRORS, Code
+from mcp_forecast_engine import errors as engine
+
+log = logging.getLogger(__name__)
+
+
+class Refusal(Exception):
+    """The server itself refuses a call: code and message, and what helps."""
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        field: str | None = None,
+        allowed: Any = None,
+        next_step: str | None = None,
+        retry_after_s: float | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code, self.message, self.field, self.allowed = code, message, field, allowed
+        self.next_step, self.retry_after_s, self.details = next_step, retry_after_s, details
+
+
+CODE_OF: Final[dict[type[engine.EngineError], Code]] = {
+    engine.DataInvalid: "DATA_INVALID",
+    engine.FileUnreadable: "FILE_UNREADABLE",
+    engine.ColumnMissing: "DATA_INVALID",
+    engine.FrequencyUnclear: "DATA_INVALID",
+    engine.NotFound: "NOT_FOUND",
+    engine.HistoryTooShort: "HISTORY_TOO_SHORT",
+    engine.CovariatesMismatch: "COVARIATES_MISMATCH",
+    engine.RunNotReady: "RUN_NOT_READY",
+    engine.RunFailed: "RUN_FAILED",
+    engine.ArtifactCorrupt: "ARTIFACT_CORRUPT",
+    engine.StaleEpoch: "WORKER_LOST",
+    engine.StoreUnavailable: "STORE_UNAVAILABLE",
+    engine.HomeNewer: "HOME_NEWER",
+}
+# What a run's row says about its end; the names of engine errors and the runtime's own reasons.
+CODE_OF_REASON: Final[dict[str, Code]] = {
+    **{cls.__name__: code for cls, code in CODE_OF.items()},
+    "WORKER_LOST": "WORKER_LOST",
+    "TIME_LIMIT": "TIME_LIMIT",
+    "INTERNAL": "INTERNAL",
+}
+
+
+def error_body(error: Exception, *, correlation_id: str) -> dict[str, Any]:
+    """The body of any exception. An unexpected one keeps its text in the log, under the correlation id."""
+    if isinstance(error, Refusal):
+        return body(
+            error.code, error.message, field=error.field, allowed=error.allowed, next_step=error.next_step,
+            retry_after_s=error.retry_after_s, details=error.details,
+        )  # fmt: skip
+    if isinstance(error, engine.EngineError):
+        code = next(CODE_OF[cls] for cls in type(error).__mro__ if cls in CODE_OF)
+        details = {"reason": type(error).__name__}
+        return body(
+            code, error.message, field=error.field, allowed=error.allowed, next_step=error.next_step, details=details
+        )
+    log.error("unexpected fault %s", correlation_id, exc_info=error)
+    return body("INTERNAL", "an unexpected fault of the server", details={"correlation_id": correlation_id})
+
+
+def run_error(stored: dict[str, Any]) -> dict[str, Any]:
+    """The body of the error a run ended with, from its row."""
+    reason = str(stored.get("reason", "INTERNAL"))
+    details = {"reason": reason} | (
+        {"correlation_id": stored["correlation_id"]} if stored.get("correlation_id") else {}
+    )
+    made = body(
+        CODE_OF_REASON.get(reason, "INTERNAL"), str(stored.get("message", "")), field=stored.get("field"),
+        allowed=stored.get("allowed"), next_step=stored.get("next_step"), details=details,
+    )  # fmt: skip
+    return made | {"disposition": stored.get("disposition", made["disposition"])}
+
+
+def body(
+    code: Code,
+    message: str,
+    *,
+    field: str | None = None,
+    allowed: Any = None,
+    next_step: str | None = None,
+    retry_after_s: float | None = None,
+    details: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """An error body as it goes over the wire; what is absent is left out."""
+    meaning = ERRORS[code]
+    made = {
+        "code": code,
+        "category": meaning.category,
+        "disposition": meaning.disposition,
+        "retry_after_s": retry_after_s,
+        "message": message[:2000],
+        "field": field,
+        "allowed": allowed,
+        "next_step": next_step or meaning.next_step,
+        "details": details,
+    }
+    return {name: value for name, value in made.items() if value is not None}

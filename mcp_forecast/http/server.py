@@ -1,0 +1,114 @@
+"""The HTTP door: streamable HTTP on this machine's own address, behind the home's bearer token."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import uvicorn
+from mcp.server.auth.middleware.auth_context import get_access_token
+from mcp.server.auth.provider import AccessToken
+from mcp.server.auth.settings import AuthSettings
+from pydantic import AnyHttpUrl
+from starlette.applications import Starlette
+
+from mcp_forecast.caller import Caller
+from mcp_forecast.http.health import HEALTHZ
+from mcp_forecast.http.token import TokenUnsafe, token_of
+from mcp_forecast.mcp.opening import Opening, open_home
+from mcp_forecast.mcp.server import build_server
+from mcp_forecast.settings import Settings
+
+CALLER: Final = "token:local"
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_LAST_ANSWERS_S: Final = 1
+
+
+class HomeToken:
+    """Knows the home's token by its digest, and who calls with it."""
+
+    def __init__(self, token: str, scopes: tuple[str, ...]) -> None:
+        self._digest = _digest(token)
+        # The SDK keeps this beside each request; the token itself need not be there.
+        self._caller = AccessToken(token=CALLER, client_id=CALLER, subject=CALLER, scopes=list(scopes))
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """The caller, or None for any other token; takes the same time for each."""
+        return self._caller if hmac.compare_digest(_digest(token), self._digest) else None
+
+
+def build_http(opening: Opening, settings: Settings, token: str) -> Starlette:
+    """The HTTP application: /mcp behind the token, /healthz open. Closes the desk when it shuts down."""
+    server = build_server(opening, _caller)
+    url = AnyHttpUrl(f"http://{_in_url(settings.http_host)}:{settings.http_port or 80}")
+    app = server.streamable_http_app(
+        host=settings.http_host,
+        # No authorization server stands behind a home: nothing is announced that a client would try to log in to.
+        auth=AuthSettings(issuer_url=url, resource_server_url=None),
+        token_verifier=HomeToken(token, settings.scopes),
+        custom_starlette_routes=[HEALTHZ],
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        opening.begin()
+        try:
+            async with server.session_manager.run():
+                yield
+        finally:
+            opening.close()
+
+    app.router.lifespan_context = lifespan
+    return app
+
+
+def serve_http(settings: Settings) -> int:
+    """Serve HTTP until a signal ends it; 0, or 2 when it cannot start. The token is shown once, when it is made."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    if settings.http_host not in LOOPBACK:
+        return _refuse(f"MCP_FORECAST_HTTP_HOST is {settings.http_host!r}; allowed: {', '.join(LOOPBACK)}. "
+                       "To serve other machines, put a TLS proxy in front of a loopback address.")  # fmt: skip
+    try:
+        token, made = token_of(settings.home)
+        family = socket.AF_INET6 if ":" in settings.http_host else socket.AF_INET
+        listener = socket.create_server((settings.http_host, settings.http_port), family=family)
+    except (TokenUnsafe, OSError) as error:
+        return _refuse(str(error))
+    if made:
+        _say(f"token (shown once, kept in {settings.home / 'token'}): {token}")
+    _say(f"serving http://{_in_url(settings.http_host)}:{listener.getsockname()[1]}/mcp")
+    app = build_http(open_home(settings), settings, token)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_LAST_ANSWERS_S)
+    with suppress(KeyboardInterrupt):  # uvicorn has shut down by then and raises the signal again
+        uvicorn.Server(config).run(sockets=[listener])
+    return 0
+
+
+def _caller() -> Caller:
+    token = get_access_token()
+    if token is None or token.subject is None:  # /mcp cannot be reached without one; if it ever can, nothing is allowed
+        return Caller(id="nobody", scopes=frozenset(), door="http")
+    return Caller(id=token.subject, scopes=frozenset(token.scopes), door="http")
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _refuse(reason: str) -> int:
+    _say(f"cannot serve: {reason}")
+    return 2
+
+
+def _say(text: str) -> None:
+    print(f"mcp-forecast: {text}", file=sys.stderr, flush=True)

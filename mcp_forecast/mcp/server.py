@@ -1,0 +1,125 @@
+"""The MCP door: tools as the contracts list them, calls into the one path, both protocol eras.
+
+The SDK's low-level `Server` validates and coerces nothing of ours; what reaches the pipeline is what was sent.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any, Final
+
+import mcp_types as T
+from mcp.server.caching import CacheHint
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from mcp_forecast_contracts import catalogue
+
+from mcp_forecast.caller import Caller
+from mcp_forecast.mcp.instructions import INSTRUCTIONS
+from mcp_forecast.mcp.opening import Envelope, Opening
+
+log = logging.getLogger(__name__)
+Context = ServerRequestContext[Any, Any]
+PAGE: Final = 50
+_PUBLIC: Final = CacheHint(ttl_ms=300_000, scope="public")
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+class RawCall(dict[str, Any]):
+    """Params that pass the SDK's own checks, with what the client really sent as tool and arguments beside them."""
+
+    def __init__(self, params: Any) -> None:
+        sent = params if isinstance(params, dict) else {}
+        super().__init__({**sent, "name": str(sent.get("name", "")), "arguments": {}})
+        self.tool, self.arguments = sent.get("name"), sent.get("arguments")
+
+
+def build_server(opening: Opening, caller_of: Callable[[], Caller]) -> Server[Any]:
+    """The server of one process. caller_of: who makes the call in hand, from the door, never from the payload."""
+
+    async def list_tools(_: Context, params: T.PaginatedRequestParams | None) -> Any:
+        opening.begin_soon()
+        return tools_page(None if params is None else params.cursor)
+
+    async def call_tool(ctx: Context, params: T.CallToolRequestParams) -> Any:
+        sent = ctx.params if isinstance(ctx.params, RawCall) else None
+        tool: Any = params.name if sent is None else sent.tool
+        arguments = params.arguments if sent is None else sent.arguments
+        progress = ctx.session.report_progress if ctx.meta and "progress_token" in ctx.meta else None
+        try:
+            desk = await opening.desk()
+            return result_of(await desk.call(tool, arguments, caller_of(), progress))
+        except MCPError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the last net: the SDK sends an exception's text to older clients
+            return result_of(_unopened(opening, error))
+
+    schemas = {tool["name"]: tool["inputSchema"] for tool in catalogue.tools()}
+    server: Server[Any] = Server(
+        "mcp-forecast",
+        version=version("mcp-forecast"),
+        title="Forecasting desk",
+        description="Trains, checks and serves forecasts through one governed set of tools.",
+        instructions=INSTRUCTIONS,
+        cache_hints={"tools/list": _PUBLIC, "server/discover": _PUBLIC},
+        get_tool_input_schema=schemas.get,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+    server.middleware.append(admit_malformed_calls)
+    return server
+
+
+def tools_page(cursor: str | None) -> dict[str, Any]:
+    """One page of the tools as committed. Raises MCPError -32602 for a cursor that tools/list did not give."""
+    tools = catalogue.tools()
+    start = _start_of(cursor, len(tools))
+    page: dict[str, Any] = {"resultType": "complete", "tools": tools[start : start + PAGE]}
+    return page if start + PAGE >= len(tools) else {**page, "nextCursor": str(start + PAGE)}
+
+
+def result_of(envelope: Envelope) -> dict[str, Any]:
+    """The envelope as a tool's result: one value as text and as structure. Raises ValueError for what is no JSON."""
+    text = _COMPACT.encode(envelope)
+    text.encode()  # a lone surrogate would break the wire further on
+    return {
+        "resultType": "complete",
+        "content": [{"type": "text", "text": text}],
+        "structuredContent": envelope,
+        "isError": not envelope["ok"],
+    }
+
+
+async def admit_malformed_calls(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """Let a tools/call without a name, or with arguments that are no object, reach the one path and its errors."""
+    if ctx.method != "tools/call" or ctx.request_id is None:
+        return await call_next(ctx)
+    params = ctx.params
+    if isinstance(params, dict) and isinstance(params.get("name"), str) and _is_object(params.get("arguments")):
+        return await call_next(ctx)
+    return await call_next(replace(ctx, params=RawCall(params)))
+
+
+def _is_object(arguments: object) -> bool:
+    return arguments is None or isinstance(arguments, dict)
+
+
+def _start_of(cursor: str | None, count: int) -> int:
+    if cursor is None:
+        return 0
+    if cursor in {str(start) for start in range(PAGE, count, PAGE)}:
+        return int(cursor)
+    raise MCPError(code=T.INVALID_PARAMS, message="Invalid cursor")
+
+
+def _unopened(opening: Opening, error: Exception) -> Envelope:
+    try:
+        return opening.unopened(error)
+    except ImportError:  # a broken installation has no pipeline to say so
+        log.exception("the server cannot answer calls")
+        raise MCPError(code=T.INTERNAL_ERROR, message="Internal server error") from None

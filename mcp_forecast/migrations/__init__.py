@@ -1,0 +1,1 @@
+"""Alembic migrations: the only place that sees the tables of all parts."""

@@ -1,0 +1,44 @@
+"""The life of server processes, on record: a start after an unclean end says what the log may have lost."""
+
+from __future__ import annotations
+
+import psutil
+from mcp_forecast_audit import log as audit_log
+from mcp_forecast_audit.entry import Entry
+from sqlalchemy import Connection, insert, select, update
+
+from mcp_forecast.tables import ProcessRow
+
+_TABLE = ProcessRow.__table__  # type: ignore[attr-defined]
+
+
+def begin(connection: Connection, process_id: str, *, pid: int, pid_started: float, now: float) -> None:
+    """Enter a start, and every earlier process that ended without saying so (its last group, at most 0.1 s, may be lost)."""
+    for row in connection.execute(select(_TABLE).where(_TABLE.c.ended_at.is_(None))).all():
+        if not _alive(row.pid, row.pid_started):
+            connection.execute(update(_TABLE).where(_TABLE.c.process_id == row.process_id).values(ended_at=now))
+            audit_log.append(connection, [_entry(row.process_id, "UNCLEAN_END", now)])
+    connection.execute(
+        insert(_TABLE).values(process_id=process_id, pid=pid, pid_started=pid_started, started_at=now, ended_at=None)
+    )
+    audit_log.append(connection, [_entry(process_id, "STARTED", now)])
+
+
+def end(connection: Connection, process_id: str, *, now: float) -> None:
+    """Enter a clean end."""
+    connection.execute(update(_TABLE).where(_TABLE.c.process_id == process_id).values(ended_at=now))
+    audit_log.append(connection, [_entry(process_id, "STOPPED", now)])
+
+
+def _alive(pid: int, pid_started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - pid_started) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _entry(process_id: str, code: str, now: float) -> Entry:
+    return Entry(
+        request_id=process_id, at=now, caller="system:server", door="process", tool="server", contract="",
+        arguments={}, decision={}, code=code,
+    )  # fmt: skip

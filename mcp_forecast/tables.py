@@ -1,0 +1,29 @@
+"""Rows of the server: idempotency keys and the processes that have used this home."""
+
+from __future__ import annotations
+
+from sqlmodel import Field, SQLModel
+
+
+class KeyRow(SQLModel, table=True):
+    """A key that was used: scope (caller, tool, key), what was asked and what was answered."""
+
+    __tablename__ = "idempotency_key"
+    caller: str = Field(primary_key=True)
+    tool: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    request_id: str
+    answer: str  # canonical JSON {result, warnings}
+    created_at: float
+
+
+class ProcessRow(SQLModel, table=True):
+    """A server process; one that never wrote its end may have lost its last group of audit entries (at most 0.1 s)."""
+
+    __tablename__ = "process"
+    process_id: str = Field(primary_key=True)
+    pid: int
+    pid_started: float
+    started_at: float
+    ended_at: float | None = None

@@ -1,0 +1,46 @@
+"""The operations tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mcp_forecast_audit import log as audit_log
+from mcp_forecast_contracts.ops import GET_SERVICE_STATUS, GetServiceStatusArguments
+from mcp_forecast_engine.store.database import sqlite_report
+
+import mcp_forecast
+from mcp_forecast.home import REVISION
+from mcp_forecast.tool import Call, Outcome, Tool
+
+if TYPE_CHECKING:
+    from mcp_forecast.app import App
+
+
+def service_status(app: App, call: Call, request: GetServiceStatusArguments) -> Outcome:
+    """Version, store, queue and limits, read now."""
+    settings = app.settings
+    with app.database.read() as connection:
+        runs, entries = app.engine.run_counts(connection), audit_log.count(connection)
+    return Outcome(
+        {
+            "version": mcp_forecast.__version__,
+            "caller": call.caller.id,
+            "scopes": sorted(call.caller.scopes),
+            "home": str(settings.home),
+            "roots": [str(root) for root in settings.roots],
+            "store": {"kind": "sqlite", "schema": REVISION, **sqlite_report()},
+            "runs": runs,
+            "limits": {
+                "rate_per_s": settings.rate_per_s,
+                "burst": settings.rate_burst,
+                "workers": settings.workers,
+                "lease_s": settings.lease_s,
+                "wall_limit_s": settings.wall_limit_s,
+            },
+            "policy": dict(app.policy.stamp),
+            "audit": {"entries": entries},
+        }
+    )
+
+
+OPS_TOOLS: Final = (Tool(GET_SERVICE_STATUS, read=service_status),)

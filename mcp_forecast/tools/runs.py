@@ -1,0 +1,136 @@
+"""The run tools: train, infer, wait, cancel, list. All are views of one row of the ledger."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from mcp_forecast_contracts.runs import (
+    CANCEL_RUN,
+    GET_RUN_STATUS,
+    LIST_RUNS,
+    RUN_INFERENCE,
+    RUN_TRAINING,
+    CancelRunArguments,
+    GetRunStatusArguments,
+    ListRunsArguments,
+    RunInferenceArguments,
+    RunTrainingArguments,
+)
+from sqlalchemy import Connection
+
+from mcp_forecast.tool import Call, Outcome, Tool
+from mcp_forecast.tools.cursor import make_cursor, read_cursor
+from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
+
+if TYPE_CHECKING:
+    from mcp_forecast_engine.factory.plan import TrainingPlan
+    from mcp_forecast_engine.serving.plan import InferencePlan
+
+    from mcp_forecast.app import App
+
+POLL_S: Final = 0.1  # between looks at a run that is waited for
+
+
+def plan_training(app: App, call: Call, request: RunTrainingArguments) -> TrainingPlan:
+    """Resolve what was asked into a pinned plan; refuses what cannot train."""
+    return app.engine.plan_training(
+        dataset_id=request.dataset_id,
+        horizon=request.horizon,
+        profile=request.profile,
+        covariates=None if request.covariates is None else tuple(request.covariates),
+        season_length=request.season_length,
+        test_windows=request.test_windows,
+    )
+
+
+def train(app: App, call: Call, request: RunTrainingArguments, plan: TrainingPlan, connection: Connection) -> Outcome:
+    """Put the run into the ledger, or find the one that is the same."""
+    run = app.engine.submit(connection, plan, caller=call.caller.id, now=call.at)
+    return Outcome(
+        run_answer(app, run, FIRST_PAGE), {"run_id": run.run_id, "dataset_id": request.dataset_id}, plan.warnings
+    )
+
+
+def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferencePlan:
+    """Resolve the model and its inputs, and forecast at once if that fits into `wait_s`."""
+    plan = app.engine.plan_inference(
+        run_id=request.run_id,
+        dataset_id=request.dataset_id,
+        horizon=request.horizon,
+        future=request.future,
+        levels=tuple(request.levels or (80, 95)),
+    )
+    deadline = time.monotonic() + request.wait_s
+    return app.engine.try_inline(plan, should_stop=lambda: call.stop.is_set() or time.monotonic() > deadline)
+
+
+def infer(app: App, call: Call, request: RunInferenceArguments, plan: InferencePlan, connection: Connection) -> Outcome:
+    """Record the forecast, or queue the run when it was too much to answer inline."""
+    run = app.engine.submit(connection, plan, caller=call.caller.id, now=call.at)
+    refs = {"run_id": run.run_id, "model_run_id": request.run_id, "dataset_id": plan.dataset_id}
+    return Outcome(run_answer(app, run, FIRST_PAGE), refs, plan.warnings)
+
+
+def settled(app: App, connection: Connection, stored: dict[str, Any]) -> bool:
+    """A stored handle stands unless its run was cancelled or failed in a way that a repeat may cure."""
+    return not app.engine.run(connection, stored["run_id"]).reopens
+
+
+async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> None:
+    """Poll on the loop until the run ends or the time is up; say how far it is when that changes."""
+    told: tuple[Any, ...] = ()
+    with anyio.move_on_after(request.wait_s):
+        while request.wait_s:
+            with app.database.read() as connection:
+                run = app.engine.run(connection, request.run_id)
+            if run.ended:
+                return
+            now = (run.progress_done, run.progress_total, run.progress_text)
+            if call.report is not None and now > told:
+                await call.report(run.progress_done, run.progress_total or None, run.progress_text)
+                told = now
+            await anyio.sleep(POLL_S)
+
+
+def status(app: App, call: Call, request: GetRunStatusArguments) -> Outcome:
+    """The row as it is now, with the result or error once it has ended."""
+    start = read_cursor("forecast", request.cursor) or 0
+    with app.database.read() as connection:
+        run = app.engine.run(connection, request.run_id)
+    return Outcome(run_answer(app, run, (start, request.limit)), {"run_id": run.run_id})
+
+
+def cancel(app: App, call: Call, request: CancelRunArguments, prepared: None, connection: Connection) -> Outcome:
+    """Cancel a queued run now, a running one as soon as its process is gone."""
+    run = app.engine.cancel(connection, request.run_id, now=call.at)
+    return Outcome(run_answer(app, run, FIRST_PAGE), {"run_id": run.run_id})
+
+
+def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
+    """One page of runs, newest first."""
+    after = read_cursor("runs", request.cursor)
+    with app.database.read() as connection:
+        found = app.engine.runs_page(
+            connection, request.kind, request.state, (after[0], after[1]) if after else None, request.limit + 1
+        )
+        total = app.engine.runs_total(connection, request.kind, request.state)
+    runs = found[: request.limit]
+    result: dict[str, Any] = {
+        "runs": [run_line(app, run) for run in runs],
+        "total": total,
+        "has_more": len(found) > len(runs),
+    }
+    if len(found) > len(runs):
+        result["next_cursor"] = make_cursor("runs", [runs[-1].created_at, runs[-1].run_id])
+    return Outcome(result)
+
+
+RUN_TOOLS: Final = (
+    Tool(RUN_TRAINING, prepare=plan_training, commit=train, settled=settled),
+    Tool(RUN_INFERENCE, prepare=forecast, commit=infer, settled=settled),
+    Tool(GET_RUN_STATUS, wait=wait_for_end, read=status),
+    Tool(CANCEL_RUN, commit=cancel),
+    Tool(LIST_RUNS, read=runs_page),
+)

@@ -1,0 +1,38 @@
+"""The entry of a worker process: `python -m mcp_forecast.worker RUN_ID EPOCH`, started by a supervisor, outliving it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+from mcp_forecast_engine.runtime import process
+from mcp_forecast_engine.runtime.worker import work
+
+from mcp_forecast.app import build_engine, milestone_of
+from mcp_forecast.home import open_home
+from mcp_forecast.settings import process_settings
+
+
+def main() -> None:
+    """Do one claimed run and leave with its exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    run_id, epoch = sys.argv[1], int(sys.argv[2])
+    settings = process_settings()
+    database = open_home(settings.home, settings.database)
+    engine = build_engine(settings, database, time.time)
+    code = work(
+        run_id,
+        epoch,
+        database=database,
+        artifacts=engine.artifacts,
+        perform=engine.perform,
+        clock=time.time,
+        milestone=milestone_of(settings, first_epoch=epoch == 1),
+        lease_s=settings.lease_s,
+    )
+    process.leave(code)
+
+
+if __name__ == "__main__":
+    main()
