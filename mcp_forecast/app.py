@@ -17,7 +17,7 @@ import psutil
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_engine.engine import Engine
 from mcp_forecast_engine.ports import Milestone
-from mcp_forecast_engine.runtime.process import owner_name, spawn
+from mcp_forecast_engine.runtime.process import spawn
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.runtime.supervisor import Supervisor
 from mcp_forecast_engine.store.artifacts import ArtifactStore
@@ -61,7 +61,7 @@ class App:
         self.supervisor = Supervisor(
             database=database,
             launch=self._launch,
-            owner=owner_name(),
+            owner=self.process_id,
             clock=clock,
             milestone=self.milestone,
             lease_s=settings.lease_s,

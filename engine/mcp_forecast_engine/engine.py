@@ -1,4 +1,4 @@
-"""The facade the tools call: datasets, plans, runs and their documents. Numeric code is imported when it is first needed."""
+"""The facade the tools call: datasets, plans, runs and their documents; numeric code is imported when first needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CACHED_DOCUMENTS: Final = 64
 
 
 class Engine:
-    """Datasets, runs and forecasts of one home. Methods that take a connection do one short statement or a few on it."""
+    """Datasets, runs and forecasts of one home. Methods that take a connection run a few short statements on it."""
 
     def __init__(
         self, database: Database, artifacts: ArtifactStore, *, clock: Callable[[], float], wall_limit_s: float
@@ -63,7 +63,7 @@ class Engine:
     def series_page(self, summary: dict[str, Any], *, after: int, limit: int) -> tuple[list[dict[str, Any]], int]:
         """Series `after` … `after + limit` of a dataset and how many there are. Raises ArtifactCorrupt."""
         from mcp_forecast_engine.data.dataset import decode
-        from mcp_forecast_engine.data.profile import series_lines
+        from mcp_forecast_engine.data.listing import series_lines
 
         frame = decode(self.artifacts.get(summary["digest"])).frame
         return series_lines(frame, first=after, count=limit), len(frame.unique_id)
@@ -76,10 +76,10 @@ class Engine:
 
         with self._database.read() as connection:
             summary = datasets.summary(connection, asked["dataset_id"])
-        return resolve(summary, self.artifacts, **asked)
+        return resolve(summary, **asked)
 
     def plan_inference(self, **asked: Any) -> InferencePlan:
-        """Pin a forecast request (arguments of `serving.request.resolve`). Raises NotFound, RunNotReady, RunFailed, …"""
+        """Pin a forecast request (arguments of `serving.request.resolve`). Raises NotFound, RunNotReady, RunFailed."""
         from mcp_forecast_engine.serving.request import resolve
 
         with self._database.read() as connection:
@@ -101,7 +101,9 @@ class Engine:
 
     def submit(self, connection: Connection, plan: TrainingPlan | InferencePlan, *, caller: str, now: float) -> Run:
         """Put a plan into the ledger, or find the run that is the same; one computed inline is entered as finished."""
-        asked = {"run_id": plan.run_id, "run_key": plan.run_key, "kind": plan.kind, "plan": plan.body, "caller": caller}
+        asked: dict[str, Any] = {
+            "run_id": plan.run_id, "run_key": plan.run_key, "kind": plan.kind, "plan": plan.body, "caller": caller,
+        }  # fmt: skip
         if plan.result is not None:
             return ledger.record_finished(connection, **asked, result=plan.result, now=now)
         return ledger.submit(connection, **asked, wall_limit_s=self._wall_limit_s, now=now)[0]
@@ -126,7 +128,7 @@ class Engine:
 
     def run_counts(self, connection: Connection) -> dict[str, int]:
         """How many runs are in each state."""
-        return dict(ledger.counts(connection))
+        return {str(state): number for state, number in ledger.counts(connection).items()}
 
     def document(self, run: Run) -> dict[str, Any]:
         """The result document of a finished run, verified when read from disk. Raises ArtifactCorrupt."""

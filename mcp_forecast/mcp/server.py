@@ -50,13 +50,12 @@ def build_server(opening: Opening, caller_of: Callable[[], Caller]) -> Server[An
         sent = ctx.params if isinstance(ctx.params, RawCall) else None
         tool: Any = params.name if sent is None else sent.tool
         arguments = params.arguments if sent is None else sent.arguments
-        progress = ctx.session.report_progress if ctx.meta and "progress_token" in ctx.meta else None
         try:
             desk = await opening.desk()
-            return result_of(await desk.call(tool, arguments, caller_of(), progress))
+            return result_of(await desk.call(tool, arguments, caller_of(), ctx.session.report_progress))
         except MCPError:
             raise
-        except Exception as error:  # noqa: BLE001 - the last net: the SDK sends an exception's text to older clients
+        except Exception as error:
             return result_of(_unopened(opening, error))
 
     schemas = {tool["name"]: tool["inputSchema"] for tool in catalogue.tools()}

@@ -7,11 +7,10 @@ This one waits for the descriptors on the event loop: no thread, a third less ti
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
@@ -42,29 +41,6 @@ async def stdio_streams(
         finally:
             tasks.cancel_scope.cancel()
             writer.finish(timeout_s=_LAST_WORDS_S)
-
-
-@contextmanager
-def claimed_stdio() -> Iterator[tuple[int, int]]:
-    """Take the wire away from descriptors 0 and 1, so that a stray print or a child process cannot write on it.
-
-    Meanwhile 0 is the null device and 1 is stderr; both are given back in the end.
-    """
-    wire_in, wire_out = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (0, 1))
-    null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:  # started without a stderr
-        os.dup2(null, 1)
-    os.close(null)
-    try:
-        yield wire_in, wire_out
-    finally:
-        os.dup2(wire_in, 0)
-        os.dup2(wire_out, 1)
-        os.close(wire_in)
-        os.close(wire_out)
 
 
 class LineSplitter:

@@ -109,6 +109,8 @@ class DatasetAnswer(Answer):
     missing_target: int
     gaps: int
     duplicates: int
+    shortest: Annotated[int, Field(description="rows of the shortest series")]
+    longest: Annotated[int, Field(description="rows of the longest series")]
     covariates: list[CovariateAnswer]
     next_step: str
 

@@ -63,9 +63,8 @@ def _sums(y: Floats, columns: Floats, names: list[str]) -> list[tuple[str, ...]]
                 found += [(names[i], names[i + 1 + int(j)]) for j in hits]
     if len(names) <= MAX_TRIPLE_COLUMNS:
         for i, j in combinations(range(len(names)), 2):
-            hits = np.flatnonzero(
-                np.max(np.abs(y - columns[i] - columns[j] - columns[j + 1 :]), axis=1, initial=0) <= close
-            )
+            gaps = np.abs(y - columns[i] - columns[j] - columns[j + 1 :])
+            hits = np.flatnonzero(np.max(gaps, axis=1, initial=0) <= close)
             found += [(names[i], names[j], names[j + 1 + int(k)]) for k in hits]
     if len(names) > 3 and len(y) > 2 * len(names):
         factors, *_ = np.linalg.lstsq(columns.T, y, rcond=None)

@@ -117,7 +117,7 @@ def _read_csv(data: bytes) -> pa.Table:
     delimiter = max((b",", b";", b"\t", b"|"), key=header.count).decode()
     first = rest.partition(b"\n")[0]
     decimal = "," if delimiter != "," and b"," in first and b"." not in first else "."
-    return csv.read_csv(
+    table = csv.read_csv(
         pa.BufferReader(text),
         parse_options=csv.ParseOptions(delimiter=delimiter),
         convert_options=csv.ConvertOptions(
@@ -127,6 +127,11 @@ def _read_csv(data: bytes) -> pa.Table:
             timestamp_parsers=["%%"],
         ),
     )
+    # Arrow reads bytes that are no UTF-8 as binary values.
+    wrong = next((field.name for field in table.schema if field.type == pa.binary()), None)
+    if wrong is not None:
+        raise FileUnreadable(f"column {wrong!r} of the csv is no UTF-8 text", next_step="save the file in UTF-8")
+    return table
 
 
 def _unpack(data: bytes) -> bytes:
@@ -145,10 +150,10 @@ def _row_array(name: str, values: list[Any]) -> pa.Array:
     present = [value for value in values if value is not None]
     kinds = {_row_kind(value) for value in present}
     if len(kinds) > 1 or None in kinds:
-        first = next(i for i, v in enumerate(values) if v is not None and _row_kind(v) != _row_kind(present[0]))
-        found = f"row 0 begins with {present[0]!r}, row {first} has {values[first]!r}"
-        if None in kinds:
-            found = "values must be numbers, booleans, text, dates or null"
+        found = "values must be numbers, booleans, text, dates or null"
+        if None not in kinds:
+            row = next(i for i, v in enumerate(values) if v is not None and _row_kind(v) != _row_kind(present[0]))
+            found = f"the first value is {present[0]!r}, row {row} has {values[row]!r}"
         raise DataInvalid(f"column {name!r} is not of one kind: {found}", field="rows", next_step="send one kind")
     if kinds == {"number"} and not all(isinstance(value, int) and abs(value) < 2**63 for value in present):
         return pa.array([None if value is None else float(value) for value in values], pa.float64())

@@ -57,7 +57,10 @@ def _prepare(table: Table, source: str, request: DatasetRequest, artifacts: Arti
     digest = artifacts.put(encode(dataset))
     dataset_id = short_id("ds", digest)
     return PreparedDataset(
-        dataset_id, digest, {"dataset_id": dataset_id, "digest": digest, **_summary(dataset, request)}, dataset.profile.warnings
+        dataset_id,
+        digest,
+        {"dataset_id": dataset_id, "digest": digest, **_summary(dataset, request)},
+        dataset.profile.warnings,
     )
 
 
@@ -81,7 +84,14 @@ def _summary(dataset: Dataset, request: DatasetRequest) -> dict[str, Any]:
         "shortest": profile.shortest,
         "longest": profile.longest,
         "covariates": [
-            {"name": c.name, "type": c.type, "role": c.role, "nullable": c.nullable, "source": c.source, "reason": c.reason}
+            {
+                "name": c.name,
+                "type": c.type,
+                "role": c.role,
+                "nullable": c.nullable,
+                "source": c.source,
+                "reason": c.reason,
+            }
             for c in schema.covariates
         ],
         "covariate_stats": {

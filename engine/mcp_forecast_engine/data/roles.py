@@ -15,39 +15,12 @@ from mcp_forecast_engine.data.reading import Column
 from mcp_forecast_engine.errors import DataInvalid
 
 # Words in a column's name that the calendar or the caller's own plan decides, so that they are known in advance.
-PLANNED = frozenset(
-    [
-        "holiday",
-        "holidays",
-        "weekend",
-        "weekday",
-        "workday",
-        "workingday",
-        "businessday",
-        "dow",
-        "dayofweek",
-        "dayofyear",
-        "hour",
-        "hr",
-        "month",
-        "mnth",
-        "quarter",
-        "week",
-        "weekofyear",
-        "year",
-        "yr",
-        "season",
-        "school",
-        "event",
-        "promo",
-        "promos",
-        "promotion",
-        "promotions",
-        "discount",
-        "campaign",
-        "onpromotion",
-    ]
-)
+PLANNED = frozenset({
+    "holiday", "holidays", "weekend", "weekday", "workday", "workingday", "businessday", "dow", "dayofweek",
+    "dayofyear", "hour", "hr", "month", "mnth", "quarter", "week", "weekofyear", "year", "yr", "season", "school",
+    "event", "promo", "promos", "promotion", "promotions", "discount", "campaign", "onpromotion",
+    "forecast", "planned", "scheduled",
+})  # fmt: skip
 PLANNED_PAIRS = ("working_day", "business_day", "day_of_week", "day_of_year", "on_promotion", "week_of_year")
 
 
@@ -90,7 +63,7 @@ def infer_role(name: str, coded: Coded, rows: LongRows, tail: NDArray[np.bool_])
             return "known_future", f"given for all {int(tail.sum())} rows after the last target"
         return "historical", f"absent in {absent} of {int(tail.sum())} rows after the last target"
     if is_planned(name):
-        return "known_future", "its name says that the calendar or a plan decides it"
+        return "known_future", "its name says that the calendar, a plan or a forecast gives it"
     return "historical", "nothing says that it is known in advance"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from mcp_forecast_engine.runtime import lease
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.runtime.process import Exit, leave
 from mcp_forecast_engine.runtime.run import time_limit_error
+from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
 
 MOST_PERIOD_S: Final = 0.5
@@ -31,8 +33,9 @@ class Heartbeat:
     the lease run out, and the alarm of worker.py have the last word.
     """
 
-    def __init__(self, job: Job, *, database: Database, clock: Clock, lease_s: float) -> None:
-        self._job, self._database, self._clock, self._lease_s = job, database, clock, lease_s
+    def __init__(self, job: Job, *, database: Database, artifacts: ArtifactStore, clock: Clock, lease_s: float) -> None:
+        self._job, self._database, self._artifacts, self._clock = job, database, artifacts, clock
+        self._lease_s = lease_s
         self._over = threading.Event()
         self._cancel_until: float | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -74,5 +77,6 @@ class Heartbeat:
     def _end(self, code: Exit, record: Callable[[Connection], object]) -> None:
         with self._database.command() as connection:
             record(connection)
+        self._artifacts.sweep(os.getpid())
         log.warning("leaving: the work did not stop by itself (%s)", code.name)
         leave(code)

@@ -1,4 +1,4 @@
-"""A job: what the work of a run is given, to leave steps that survive, to show progress and to notice that it must stop."""
+"""A job: what the work of a run is given, to leave steps that survive, show progress and notice that it must stop."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Stopped(BaseException):
 
 
 class Job:
-    """One worker's hold on one run. `deadline` is in seconds of time.monotonic, so that a sleeping laptop costs nothing."""
+    """One worker's hold on one run. `deadline` is a time.monotonic, so that a sleeping laptop costs nothing."""
 
     def __init__(
         self,

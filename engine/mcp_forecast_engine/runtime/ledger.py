@@ -19,7 +19,8 @@ from mcp_forecast_engine.store.identity import canonical_bytes
 from mcp_forecast_engine.store.tables import RunRow
 
 __all__ = [
-    "Progress", "Run", "State", "counts", "find", "find_by_key", "page", "record_finished", "request_cancel", "submit",
+    "Progress", "Run", "State", "counts", "find", "find_by_key", "get", "page", "record_finished", "request_cancel",
+    "submit", "total",
 ]  # fmt: skip
 
 RUN: Final[Table] = cast(Table, RunRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
@@ -60,12 +61,22 @@ _CANCEL_QUEUED: Final = (
 _CANCEL_RUNNING: Final = (
     update(RUN).where(RUN.c.run_id == _ID, RUN.c.state == "RUNNING").values(cancel_requested=True).returning(*RUN.c)
 )
-_COUNTS: Final = select(RUN.c.state, func.count()).group_by(RUN.c.state)
+_COUNTS: Final = select(RUN.c.state, func.count().label("number")).group_by(RUN.c.state)
 
 
 def find(connection: Connection, run_id: str) -> Run | None:
     """The run with this id, or None."""
     return one(connection, _FIND, the_run=run_id)
+
+
+def get(connection: Connection, run_id: str) -> Run:
+    """The run with this id. Raises NotFound."""
+    run = find(connection, run_id)
+    if run is None:
+        raise NotFound(
+            f"no run {run_id} in this home", field="run_id", next_step="list_runs shows the runs of this home"
+        )
+    return run
 
 
 def find_by_key(connection: Connection, run_key: str) -> Run | None:
@@ -151,7 +162,7 @@ def page(
 
 def counts(connection: Connection) -> dict[State, int]:
     """How many runs are in each state; every state is named."""
-    found: dict[str, int] = dict(connection.execute(_COUNTS).tuples())
+    found: dict[str, int] = {row.state: row.number for row in connection.execute(_COUNTS)}
     return {state: found.get(state, 0) for state in STATES}
 
 
@@ -167,16 +178,6 @@ def one(connection: Connection, statement: Executable, **values: Any) -> Run | N
     """The one run that a statement on the table `run` returns, or None."""
     row = connection.execute(statement, values).mappings().one_or_none()
     return None if row is None else read_run(row)
-
-
-def get(connection: Connection, run_id: str) -> Run:
-    """The run with this id. Raises NotFound."""
-    run = find(connection, run_id)
-    if run is None:
-        raise NotFound(
-            f"no run {run_id} in this home", field="run_id", next_step="list_runs shows the runs of this home"
-        )
-    return run
 
 
 def _new_row(

@@ -36,12 +36,12 @@ class Exit(IntEnum):
     UNRECORDED = 4  # the store did not answer; the lease runs out and another worker goes on
 
 
-def owner_name() -> str:
-    """`host/pid`, the name under which this process holds leases; containers with pids of their own are other hosts."""
+def host_name() -> str:
+    """The host whose process ids mean something here; a container with pids of its own is another host."""
     namespace = ""
     with suppress(OSError):  # Linux only
         namespace = "+" + os.readlink("/proc/self/ns/pid").strip("pid:[]")
-    return f"{platform.node()}{namespace}/{os.getpid()}"
+    return platform.node() + namespace
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], log_path: Path) -> int:

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Claims runs for `launch` (returns the worker's pid) and watches the workers of this host.
 
-    `owner` is `host/pid`. At most `max_running` leases live in the home, whoever holds them. Starts with construction.
+    `owner` names this server. At most `max_running` leases live in the home, whoever holds them. `sweep` is told the
+    pid of a worker that has gone without clearing up. It begins with construction.
     """
 
     def __init__(
@@ -46,8 +47,11 @@ class Supervisor:
         max_running: int,
         start_s: float = START_S,
         poll_s: float = POLL_S,
+        sweep: Callable[[int], None] = lambda pid: None,
     ) -> None:
-        self._database, self._launch, self._owner = database, launch, owner
+        self._database, self._launch, self._sweep = database, launch, sweep
+        self._host = process.host_name()
+        self._owner = f"{self._host}/{owner}"
         self._clock, self._milestone = clock, milestone
         self._lease_s, self._max_running, self._start_s, self._poll_s = lease_s, max_running, start_s, poll_s
         self._cancels: dict[tuple[str, int], float] = {}  # (run, epoch) → monotonic time when first seen cancelled
@@ -110,17 +114,22 @@ class Supervisor:
         if run.worker_pid is None or run.worker_started is None or not self._is_of_this_host(run):
             return expired
         if not process.alive(run.worker_pid, run.worker_started):
+            self._sweep(run.worker_pid)
             self._under_epoch(lambda c: lease.expire(c, run.run_id, run.epoch, now=now))
         elif expired:
             log.warning("worker %d of %s lost its lease and is ended", run.worker_pid, run.run_id)
-            process.kill(run.worker_pid, run.worker_started)
+            self._end(run.worker_pid, run.worker_started)
         elif run.cancel_requested and time.monotonic() - self._cancels[run.run_id, run.epoch] >= CANCEL_S:
             log.warning("worker %d of %s did not heed its cancellation and is ended", run.worker_pid, run.run_id)
-            process.kill(run.worker_pid, run.worker_started)
+            self._end(run.worker_pid, run.worker_started)
             self._under_epoch(lambda c: lease.cancelled(c, run.run_id, run.epoch, now=now))
         else:
             return False
         return True
+
+    def _end(self, pid: int, started: float) -> None:
+        process.kill(pid, started)
+        self._sweep(pid)
 
     def _start_one(self) -> bool:
         with self._database.command() as connection:
@@ -147,4 +156,4 @@ class Supervisor:
             write(connection)
 
     def _is_of_this_host(self, run: Run) -> bool:
-        return (run.lease_owner or "").partition("/")[0] == self._owner.partition("/")[0]
+        return (run.lease_owner or "").partition("/")[0] == self._host

@@ -59,7 +59,7 @@ def work(
             run, database=database, artifacts=artifacts, clock=clock, milestone=milestone,
             deadline=time.monotonic() + left_s,
         )  # fmt: skip
-        heartbeat = Heartbeat(job, database=database, clock=clock, lease_s=lease_s)
+        heartbeat = Heartbeat(job, database=database, artifacts=artifacts, clock=clock, lease_s=lease_s)
         with _alarm(left_s + LAST_RESORT_S):
             heartbeat.start()
             end = _perform(job, perform, artifacts, milestone)
@@ -131,9 +131,7 @@ def _refusal(error: EngineError, disposition: str) -> dict[str, Any]:
         "reason": type(error).__name__, "disposition": disposition, "message": error.message,
         "field": error.field, "allowed": error.allowed, "next_step": error.next_step,
     }  # fmt: skip
-    plain: dict[str, Any] = json.loads(
-        json.dumps(found, default=str)
-    )  # `allowed` may hold sets, paths, numbers of numpy
+    plain: dict[str, Any] = json.loads(json.dumps(found, default=str))  # `allowed` may hold sets or paths
     return {name: value for name, value in plain.items() if value is not None}
 
 

@@ -24,7 +24,7 @@ class ArtifactStore:
         digest = digest_of_bytes(data)
         path = self._path(digest)
         try:
-            if not (path.exists() and path.stat().st_size == len(data)):
+            if not _holds(path, data):
                 _write_synced(path, data)
         except OSError as error:
             raise StoreUnavailable(
@@ -51,6 +51,11 @@ class ArtifactStore:
         """Whether the digest is stored (its bytes are verified when read, not here)."""
         return self._path(digest).exists()
 
+    def sweep(self, pid: int) -> None:
+        """Remove what a process that has ended had begun to write and not finished."""
+        for unfinished in self._root.glob(f"*/.new-{pid}-*"):
+            unfinished.unlink(missing_ok=True)
+
     def _path(self, digest: str) -> Path:
         algorithm, _, name = digest.partition(":")
         if algorithm != ALGORITHM or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
@@ -58,9 +63,14 @@ class ArtifactStore:
         return self._root / name[:2] / name
 
 
+def _holds(path: Path, data: bytes) -> bool:
+    # Bytes are compared, not sizes: putting an artifact again mends one that was changed on disk.
+    return path.exists() and path.stat().st_size == len(data) and path.read_bytes() == data
+
+
 def _write_synced(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".new-{os.getpid()}-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -24,6 +24,7 @@ from mcp_forecast_engine.errors import HomeNewer, StoreUnavailable
 WAL_RESET_FIXED: Final = (3, 51, 3)
 BUSY_MS: Final = 10_000
 CHECKPOINT_BYTES: Final = 4 << 20
+CHECKPOINT_MS: Final = 50  # readers may hold a checkpoint up this long
 
 
 def sqlite_report() -> dict[str, str | bool]:
@@ -83,13 +84,17 @@ class Database:
             raise HomeNewer(f"the home has schema {found}, this version writes {expected}", allowed=expected)
 
     def _checkpoint(self) -> None:
+        """Write the WAL back and empty it. The commit before it stands, so being too busy for it is no failure."""
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another process is writing; the next command tries again
         try:
-            self._writing.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
-            self._writing.rollback()
+            raw = self._writing.connection.driver_connection
+            assert isinstance(raw, sqlite3.Connection)
+            raw.execute(f"PRAGMA busy_timeout={CHECKPOINT_MS}")
+            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         finally:
             fcntl.flock(self._guard, fcntl.LOCK_UN)
 

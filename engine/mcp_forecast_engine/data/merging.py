@@ -1,0 +1,148 @@
+"""Several rows into one: duplicates of one step, and short steps into longer ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Frame, TimeAxis
+from mcp_forecast_engine.data.frequency import DAY, Frequency, parse_frequency
+from mcp_forecast_engine.data.grid import first_stamp, stamp_at, steps_since
+from mcp_forecast_engine.data.steps import Draft, MergeDuplicates, Resample, StepRecord, first_changes, step_to_dict
+from mcp_forecast_engine.errors import DataInvalid
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def merge_duplicates(draft: Draft, step: MergeDuplicates) -> tuple[Draft, StepRecord]:
+    """Move rows to the grid and leave one per series and step."""
+    frame = draft.frame
+    stamps = on_grid(frame)
+    groups = _group_starts(frame.offsets, stamps)
+    merged, moved = len(stamps) - len(groups), int((stamps != frame.ds).sum())
+    if not merged and not moved:
+        return draft, StepRecord(step_to_dict(step), 0, "every row is on the grid and alone at its step")
+    sizes = np.diff(np.append(groups, len(stamps)))
+    rows = groups[sizes > 1]
+    after = _reduced(draft, groups, stamps[groups], target=step.how)
+    kept = np.flatnonzero(sizes > 1)
+    changes = first_changes(frame, rows, "y", frame.y[rows], after.frame.y[kept])
+    summary = f"{merged} rows merged into another row of their step ({step.how}), {moved} moved to the nearest step"
+    return after, StepRecord(step_to_dict(step), merged + moved, summary, changes)
+
+
+def resample(draft: Draft, step: Resample) -> tuple[Draft, StepRecord]:
+    """Aggregate to a coarser frequency; raises DataInvalid when `freq` is finer or of another kind.
+
+    The first and the last step of a series lose their target when they are not covered whole: half a month's sum is
+    no month's sum. The last one then counts as the first future step.
+    """
+    frame = draft.frame
+    fine, coarse = parse_frequency(frame.axis.freq), parse_frequency(step.freq)
+    if frame.axis.kind == "integer" or coarse.unit == "steps" or _days(coarse) <= _days(fine):
+        found = f"freq {step.freq!r} is not coarser than the data's {frame.axis.freq!r}"
+        raise DataInvalid(found, field="steps", next_step="name a longer step, or leave resample out")
+    labels = _labels(frame.ds, coarse)
+    groups = _group_starts(frame.offsets, labels)
+    y = np.where(_covered(frame, labels, fine, coarse), frame.y, np.nan)
+    cut = int((np.isnan(y) & ~np.isnan(frame.y)).sum())
+    whole = replace(draft, frame=replace(frame, y=y))
+    after = _reduced(whole, groups, labels[groups], target=step.target)
+    after = replace(after, frame=replace(after.frame, axis=TimeAxis("calendar", coarse.alias)))
+    summary = f"{len(frame.ds)} steps of {fine.alias!r} became {len(groups)} of {coarse.alias!r} ({step.target}); "
+    summary += f"{cut} targets lie in a first or last step that is not whole and were left out"
+    return after, StepRecord(step_to_dict(step), len(frame.ds) - len(groups), summary)
+
+
+def on_grid(frame: Frame) -> Integers:
+    """The grid stamp nearest to each row, int64 (N)."""
+    step = parse_frequency(frame.axis.freq)
+    starts = np.repeat(first_stamp(frame.ds[frame.offsets[:-1]], step), np.diff(frame.offsets))
+    return stamp_at(starts, steps_since(starts, frame.ds, step), step)
+
+
+def _group_starts(offsets: Integers, stamps: Integers) -> Integers:
+    new = np.ones(len(stamps), bool)
+    new[1:] = stamps[1:] != stamps[:-1]
+    new[offsets[:-1]] = True
+    return np.flatnonzero(new)
+
+
+def _reduced(draft: Draft, groups: Integers, stamps: Integers, *, target: str) -> Draft:
+    """One row per group; numbers and flags take their mean where the target is a mean or sum, else one value."""
+    frame = draft.frame
+    covariates = {}
+    for name, values in frame.covariates.items():
+        blend = "mean" if target in ("mean", "sum") else target
+        covariates[name] = _reduce(values, groups, "last" if name in frame.categories else blend)
+    merged = replace(
+        frame,
+        offsets=np.searchsorted(groups, frame.offsets).astype(np.int64),
+        ds=stamps,
+        y=_reduce(frame.y, groups, target),
+        covariates=covariates,
+    )
+    sizes = np.diff(np.append(groups, len(draft.observed)))
+    observed = 2 * np.add.reduceat(draft.observed.astype(np.int64), groups) >= sizes
+    row = np.add.reduceat(draft.row.astype(np.int64), groups) > 0
+    # Duplicates: one measured value of two is a measurement. Longer steps: half of them must be.
+    if target in ("last", "first") or merged.axis == frame.axis:
+        observed |= ~np.isnan(merged.y) & row
+    return Draft(merged, observed & ~np.isnan(merged.y), row)
+
+
+def _reduce(values: Floats, groups: Integers, how: str) -> Floats:
+    """Sum, mean, first or last of the finite values of each group; NaN where a group has none."""
+    finite = ~np.isnan(values)
+    count = np.add.reduceat(finite.astype(np.int64), groups)
+    if how in ("first", "last"):
+        index = np.arange(len(values))
+        if how == "last":
+            at = np.maximum.reduceat(np.where(finite, index, -1), groups)
+        else:
+            at = np.minimum.reduceat(np.where(finite, index, len(values)), groups)
+        return np.where(count > 0, values[np.clip(at, 0, len(values) - 1)], np.nan)
+    total = np.add.reduceat(np.where(finite, values, 0.0), groups)
+    return np.where(count > 0, total / np.maximum(count, 1) if how == "mean" else total, np.nan)
+
+
+def _days(step: Frequency) -> float:
+    return {"months": 30.4 * step.count, "business": 1.4}.get(step.unit, step.count / DAY)
+
+
+def _labels(ds: Integers, step: Frequency) -> Integers:
+    """The stamp of the longer step that holds each time: its end for weeks and month ends, else its start."""
+    if step.unit == "months":
+        month = ds.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
+        inside = (month - step.phase) % step.count
+        month = month + (step.count - inside) % step.count if step.at_end else month - inside
+        return first_stamp((month.astype("datetime64[M]").astype("datetime64[s]")).astype(np.int64), step)
+    if step.unit == "business":
+        return first_stamp(ds // DAY * DAY, step)
+    if step.alias.endswith(("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")):
+        day = ds // DAY
+        end = day + (step.phase - (day + 3)) % 7
+        weeks = step.count // (7 * DAY)
+        # Day 4 + 7 k is a Monday for every k: count whole weeks from the anchor of the first one.
+        week = (end - (step.phase + 4)) // 7
+        return np.asarray((end + (-week % weeks) * 7) * DAY, np.int64)
+    return ds // step.count * step.count
+
+
+def _covered(frame: Frame, labels: Integers, fine: Frequency, coarse: Frequency) -> NDArray[np.bool_]:
+    """Rows whose longer step lies whole between the first and the last target of their series."""
+    known = ~np.isnan(frame.y)
+    index = np.arange(len(known))
+    last = np.maximum.reduceat(np.where(known, index, -1), frame.offsets[:-1])
+    first = np.minimum.reduceat(np.where(known, index, len(known)), frame.offsets[:-1])
+    some = last >= 0
+    lengths = np.diff(frame.offsets)
+    inside = np.repeat(some, lengths)
+    before = stamp_at(frame.ds[np.clip(first, 0, len(known) - 1)], np.full(1, -1), fine)
+    after = stamp_at(frame.ds[np.clip(last, 0, None)], np.full(1, 1), fine)
+    # A longer step is whole when the step before the first target, and the one after the last, belong to another.
+    head, foot = _labels(before, coarse), _labels(after, coarse)
+    return np.asarray(inside & (labels != np.repeat(head, lengths)) & (labels != np.repeat(foot, lengths)))

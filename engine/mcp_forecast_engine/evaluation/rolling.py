@@ -1,0 +1,185 @@
+"""One arm walks through the windows: tuned before the test part, refitted on schedule, its errors kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.evaluation.candidates import Candidate
+from mcp_forecast_engine.evaluation.intervals import conformal_offsets
+from mcp_forecast_engine.evaluation.metrics import Scored, pinball
+from mcp_forecast_engine.evaluation.plan import MANY_SERIES, BacktestPlan
+from mcp_forecast_engine.evaluation.progress import Progress
+from mcp_forecast_engine.evaluation.report import Intervals
+from mcp_forecast_engine.evaluation.windows import Truth, Window, truth_at, window_at
+from mcp_forecast_engine.models.calibration import Spread, residual_unit, spread_out
+from mcp_forecast_engine.models.features import Inputs, layout_for, tail_inputs
+from mcp_forecast_engine.models.forecaster import FittedPath
+from mcp_forecast_engine.models.spec import QUANTILES, ForecastSpec, spec_for
+from mcp_forecast_engine.models.table import MODELS
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One window after the arm has forecast it: inputs, path in the windows' units, truth and residuals.
+
+    residual: (S', horizon), truth minus path in the windows' units, NaN where unobserved.
+    """
+
+    series: Integers
+    path: FittedPath
+    inputs: Inputs
+    centre: Floats
+    residual: Floats
+    truth: Truth
+
+    def unit(self, spread: Spread) -> Floats:
+        """What one unit of an offset means in each row, (S', 1)."""
+        lags = self.path.scale(self.inputs).forward(self.inputs.target)
+        return residual_unit(lags, self.path.spec.season_length, spread)
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """An arm after its walk: validation windows first, then the test windows."""
+
+    candidate: Candidate
+    spec: ForecastSpec
+    settings: Mapping[str, Any]
+    plan: BacktestPlan
+    steps: tuple[Step, ...]
+    spread: Spread
+
+    def test(self, scale: Floats) -> Scored:
+        """The test windows with intervals that knew only windows that had ended before."""
+        v = self.plan.validation_windows
+        return _scored(self.steps, range(v, self.plan.windows), self.plan, self.spread, scale)
+
+    def validation(self, scale: Floats) -> Scored:
+        """The validation windows with the uncalibrated path at every level: for point scores only."""
+        found = [_bare(step) for step in self.steps[: self.plan.validation_windows]]
+        return _rows(found, list(self.steps[: self.plan.validation_windows]), 0, self.plan, scale)
+
+    def intervals(self) -> Intervals:
+        """Offsets for a forecast from the end of the data, from the errors of the last windows."""
+        recent = self.steps[-self.plan.residual_windows :]
+        residuals = _residuals(recent, self.spread)
+        phases = np.unique(np.concatenate([step.inputs.phase for step in recent]))
+        return Intervals(
+            offsets=tuple(tuple(float(x) for x in row) for row in conformal_offsets(residuals)),
+            spread=self.spread,
+            phase=int(phases[0]) if len(phases) == 1 and self.spec.season_length > 1 else None,
+            residuals=int(np.isfinite(residuals).sum()),
+        )
+
+
+def walk(panel: Panel, candidate: Candidate, plan: BacktestPlan, origins: list[Integers], progress: Progress) -> ArmRun:
+    """Tune on the validation windows, then fit and forecast window by window, refitting on the plan's schedule."""
+    family = MODELS[candidate.family]
+    history = int(np.median(panel.lengths)) - plan.reach
+    spec = spec_for(panel, plan.horizon, roles=candidate.roles, history=history)
+    settings = family.tune(*_before_test(panel, spec, plan, origins))
+    progress.step(f"{candidate.name}: settings chosen")
+    steps: list[Step] = []
+    for start in range(0, plan.windows, plan.refit_every):
+        group = origins[start : start + plan.refit_every]
+        windows = [window_at(panel, origin, plan.horizon) for origin in group]
+        steps += _fit_once(panel, windows, group, spec, settings, candidate.family)
+        progress.step(f"{candidate.name}: {min(start + plan.refit_every, plan.windows)} of {plan.windows} windows")
+    spread = _choose_spread(steps, plan, len(panel.unique_id))
+    return ArmRun(candidate, spec, settings, plan, tuple(steps), spread)
+
+
+def refits(plan: BacktestPlan) -> int:
+    """How often an arm is fitted during its walk."""
+    return -(-plan.windows // plan.refit_every)
+
+
+def _before_test(
+    panel: Panel, spec: ForecastSpec, plan: BacktestPlan, origins: list[Integers]
+) -> tuple[Panel, ForecastSpec, list[Integers]]:
+    """The panel up to the first test origin and the validation origins in it: tuning cannot see the test part."""
+    first_test = origins[plan.validation_windows]
+    window = window_at(panel, first_test, plan.horizon)
+    return window.history, spec, [origin[window.series] for origin in origins[: plan.validation_windows]]
+
+
+def _fit_once(
+    panel: Panel,
+    windows: list[Window],
+    origins: list[Integers],
+    spec: ForecastSpec,
+    settings: Mapping[str, Any],
+    family: str,
+) -> list[Step]:
+    """Fit on the first window's history and forecast all of them."""
+    layout = layout_for(spec, panel.axis)
+    inputs = [tail_inputs(window.history, layout) for window in windows]
+    phases = np.unique(np.concatenate([part.phase for part in inputs]))
+    path = MODELS[family].fit(windows[0].history, spec, settings, phases=phases)
+    found = []
+    for window, part, origin in zip(windows, inputs, origins, strict=True):
+        truth = truth_at(panel, origin, spec.horizon)
+        centre = path.centre(part)
+        residual = np.where(truth.observed, path.scale(part).forward(truth.y) - centre, np.nan)
+        found.append(Step(window.series, path, part, centre, residual, truth))
+    return found
+
+
+def _choose_spread(steps: Sequence[Step], plan: BacktestPlan, series: int) -> Spread:
+    """Offsets as they are, or times the recent seasonal change: whichever scores better on late validation windows."""
+    half = plan.validation_windows // 2
+    if half < 2:
+        return "change" if series >= MANY_SERIES else "level"
+    ones = np.ones(series)
+    losses = {
+        spread: pinball(_scored(steps, range(half, plan.validation_windows), plan, spread, ones)).value
+        for spread in _SPREADS
+    }
+    return min(_SPREADS, key=lambda spread: losses[spread])
+
+
+_SPREADS: tuple[Spread, ...] = ("level", "change")
+
+
+def _scored(steps: Sequence[Step], picked: range, plan: BacktestPlan, spread: Spread, scale: Floats) -> Scored:
+    found = []
+    for k in picked:
+        ended = [j for j in range(k) if plan.back(j) - plan.horizon >= plan.back(k)]
+        past = [steps[j] for j in ended[-plan.residual_windows :]]
+        if past:
+            offsets = conformal_offsets(_residuals(past, spread))[None]
+            step = steps[k]
+            found.append(spread_out(step.path, step.inputs, step.centre, offsets, spread))
+        else:
+            found.append(_bare(steps[k]))
+    return _rows(found, [steps[k] for k in picked], picked.start, plan, scale)
+
+
+def _bare(step: Step) -> Floats:
+    offsets = np.zeros((1, step.centre.shape[1], len(QUANTILES)))
+    return spread_out(step.path, step.inputs, step.centre, offsets, "level")
+
+
+def _residuals(steps: Sequence[Step], spread: Spread) -> Floats:
+    return np.concatenate([step.residual / step.unit(spread) for step in steps])
+
+
+def _rows(found: list[Floats], steps: list[Step], first: int, plan: BacktestPlan, scale: Floats) -> Scored:
+    return Scored(
+        series=np.concatenate([step.series for step in steps]),
+        window=np.concatenate([np.full(len(step.series), first + i) for i, step in enumerate(steps)]),
+        y=np.concatenate([step.truth.y for step in steps]),
+        observed=np.concatenate([step.truth.observed for step in steps]),
+        quantiles=np.concatenate(found),
+        scale=scale,
+        season_length=max(plan.season_length, 1),
+    )

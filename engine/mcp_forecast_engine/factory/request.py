@@ -1,0 +1,53 @@
+"""What a caller asks to train, resolved against the dataset: names checked, defaults spelled out, references digests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcp_forecast_engine.data.frequency import season_length as usual_season
+from mcp_forecast_engine.data.steps import DEFAULT_STEPS, step_to_dict
+from mcp_forecast_engine.errors import CovariatesMismatch, HistoryTooShort
+from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, pin_plan
+
+
+def resolve(
+    summary: dict[str, Any],
+    *,
+    dataset_id: str,
+    horizon: int,
+    profile: str,
+    covariates: tuple[str, ...] | None,
+    season_length: int | None,
+    test_windows: int | None,
+) -> TrainingPlan:
+    """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort.
+
+    covariates: names that may be used; None: every eligible one; (): target only.
+    """
+    known = sorted(c["name"] for c in summary["covariates"])
+    wrong = sorted(set(covariates or ()) - set(known))
+    if wrong:
+        raise CovariatesMismatch(f"the dataset has no covariate {', '.join(wrong)}", field="covariates", allowed=known)
+    if summary["longest"] <= horizon + 1:
+        raise HistoryTooShort(
+            f"the longest series has {summary['longest']} rows; a horizon of {horizon} needs more than {horizon + 1}",
+            field="horizon",
+            allowed=f"at most {max(summary['longest'] - 2, 1)}",
+        )
+    given = {"horizon": horizon, "covariates": covariates, "season_length": season_length, "test_windows": test_windows}
+    asked = {"dataset_id": dataset_id, "profile": profile, **{n: _plain(v) for n, v in given.items() if v is not None}}
+    identity = {
+        "dataset_id": dataset_id,
+        "dataset_digest": summary["digest"],
+        "horizon": horizon,
+        "season_length": season_length or usual_season(summary["freq"]),
+        "covariates": known if covariates is None else sorted(set(covariates)),
+        "test_windows": test_windows,
+        "preprocessing": [step_to_dict(step) for step in DEFAULT_STEPS],
+        "profile": {"name": profile, **PROFILES[profile]},
+    }
+    return pin_plan(asked=asked, identity={n: v for n, v in identity.items() if v is not None})
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

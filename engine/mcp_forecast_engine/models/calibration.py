@@ -1,0 +1,87 @@
+"""Quantiles around a fitted path: offsets learned from past errors, in each window's own units, never crossing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.models.features import Inputs
+from mcp_forecast_engine.models.forecaster import FittedPath
+from mcp_forecast_engine.models.spec import QUANTILES
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Spread = Literal["level", "change"]
+
+CHANGE_FLOOR = 0.1
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Offsets added to a path before it goes back to the series' units.
+
+    offsets: (horizon, levels), ascending in the level. spread: "level", offsets as they are; "change", times the mean
+    absolute seasonal change within the lookback (for panels whose series are not equally predictable).
+    phase: the phase at which they were measured; None where all phases were pooled.
+    """
+
+    offsets: Floats
+    spread: Spread
+    phase: int | None
+
+    def by_phase(self, season_length: int) -> Floats:
+        """(m, horizon, levels), or (1, horizon, levels) where phases were pooled: see `_moved`."""
+        if self.phase is None or season_length < 2:
+            return self.offsets[None]
+        return np.stack([_moved(self.offsets, self.phase, phase, season_length) for phase in range(season_length)])
+
+
+@dataclass(frozen=True)
+class CalibratedModel:
+    """A fitted path and its calibration: what is served and exported."""
+
+    path: FittedPath
+    calibration: Calibration
+
+    def quantiles(self, inputs: Inputs) -> Floats:
+        """(B, horizon, levels), levels as in QUANTILES, in the series' units."""
+        by_phase = self.calibration.by_phase(self.path.spec.season_length)
+        offsets = by_phase[inputs.phase] if len(by_phase) > 1 else by_phase
+        return spread_out(self.path, inputs, self.path.centre(inputs), offsets, self.calibration.spread)
+
+
+def spread_out(path: FittedPath, inputs: Inputs, centre: Floats, offsets: Floats, spread: Spread) -> Floats:
+    """Add offsets (1 or B, horizon, levels) to a path (B, horizon) and return to the series' units, sorted."""
+    scale = path.scale(inputs)
+    width = residual_unit(scale.forward(inputs.target), path.spec.season_length, spread)
+    found = scale.inverse(centre[:, :, None] + offsets * width[:, :, None])
+    return np.sort(np.maximum(found, 0.0) if path.spec.nonnegative else found, axis=2)
+
+
+def residual_unit(lags: Floats, season_length: int, spread: Spread) -> Floats:
+    """What one unit of an offset means in each window, (B, 1); lags: (B, lookback) in the window's units."""
+    if spread == "level" or lags.shape[1] <= season_length:
+        return np.ones((len(lags), 1))
+    change = np.abs(lags[:, season_length:] - lags[:, :-season_length])
+    return change.mean(axis=1, keepdims=True) + CHANGE_FLOOR
+
+
+def _moved(offsets: Floats, measured: int, phase: int, season_length: int) -> Floats:
+    """Offsets for another phase: each step takes those of the nearest measured step at the same place of the season.
+
+    Errors differ more by the hour of the day than by a few steps ahead. A place that was never measured keeps its step.
+    """
+    steps = np.arange(len(offsets))
+    place = (measured + steps) % season_length
+    moved = offsets.copy()
+    for step in steps:
+        same = np.flatnonzero(place == (phase + step) % season_length)
+        if len(same):
+            moved[step] = offsets[same[np.argmin(np.abs(same - step))]]
+    return moved
+
+
+LEVELS = len(QUANTILES)

@@ -1,0 +1,72 @@
+"""Real parts on a temporary home: an app, and calls on its one event loop from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from mcp_forecast.app import App, open_app
+from mcp_forecast.caller import Caller
+from mcp_forecast.pipeline import call as pipeline_call
+from mcp_forecast.settings import Settings, read_settings
+
+AGENT = Caller("agent", frozenset({"forecast:read", "forecast:write"}), "test")
+Answer = dict[str, Any]
+
+
+class Desk:
+    """An app with the event loop its calls run on, as a server has it."""
+
+    def __init__(self, app: App, portal: BlockingPortal) -> None:
+        self.app, self._portal = app, portal
+
+    def call(self, tool: str, arguments: object = None, caller: Caller = AGENT) -> Answer:
+        """One call through the pipeline, from any thread."""
+        return self._portal.call(pipeline_call, self.app, tool, arguments, caller)
+
+    def finish(self, run_id: str) -> Answer:
+        """Wait for the end of a run and return its answer."""
+        for _ in range(8):
+            answer = self.call("get_run_status", {"run_id": run_id, "wait_s": 25})
+            if answer["result"]["state"] not in ("QUEUED", "RUNNING"):
+                return answer
+        raise AssertionError(f"{run_id} did not end: {answer}")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a fresh home; files may be read below the test's folder."""
+    (tmp_path / "data").mkdir()
+    environ = {
+        "MCP_FORECAST_HOME": str(tmp_path / "home"),
+        "MCP_FORECAST_ROOTS": str(tmp_path / "data"),
+        "MCP_FORECAST_RATE_PER_S": "100000",
+        "MCP_FORECAST_RATE_BURST": "100000",
+    }
+    return read_settings(environ, tmp_path)
+
+
+@pytest.fixture
+def open_desk() -> Iterator[Callable[[Settings], Desk]]:
+    """Open any number of desks; all are closed at the end."""
+    opened: list[App] = []
+    with start_blocking_portal() as portal:
+
+        def opener(settings: Settings) -> Desk:
+            app = open_app(settings)
+            opened.append(app)
+            return Desk(app, portal)
+
+        yield opener
+        for app in opened:
+            app.close()
+
+
+@pytest.fixture
+def desk(open_desk: Callable[[Settings], Desk], settings: Settings) -> Desk:
+    """A desk on a fresh home."""
+    return open_desk(settings)

@@ -1,0 +1,256 @@
+"""A small home with real workers and servers, for tests that kill them: three steps of work, each entered when made.
+
+python runtime_toy.py worker HOME RUN_ID EPOCH     what a supervisor spawns
+python runtime_toy.py server HOME                  a process that runs a supervisor until it is ended
+python runtime_toy.py submit HOME KEYS             asks for KEYS runs and prints their ids
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mcp_forecast_engine.errors import HistoryTooShort
+from mcp_forecast_engine.ports import Milestone
+from mcp_forecast_engine.runtime import lease, ledger, process, worker
+from mcp_forecast_engine.runtime.job import Job
+from mcp_forecast_engine.runtime.run import Run
+from mcp_forecast_engine.runtime.supervisor import Supervisor
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.store.identity import digest, short_id
+from sqlalchemy import select
+from sqlmodel import SQLModel, create_engine
+
+STEPS: Final = ("gather", "train", "judge")
+WORKER_POINTS: Final = (
+    "started",
+    *(f"{step}:{point}" for step in STEPS for point in ("made", "stored", "recorded")),
+    "result:stored",
+    "finished",
+)
+SERVER_POINTS: Final = ("claimed", "spawned")
+CRASH_AT: Final = "TOY_CRASH_AT"
+LEASE: Final = "TOY_LEASE_S"
+LEASE_S: Final = 1.0
+START_S: Final = 1.5
+POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Home:
+    """One folder with a database and artifacts, opened by this process."""
+
+    path: Path
+    database: Database
+    artifacts: ArtifactStore
+
+    def submit(self, work: str = "steps", *, seed: int = 0, wall_limit_s: float = 60.0) -> Run:
+        """Ask for a run that does `work`."""
+        plan = {"work": work, "seed": seed}
+        key = digest("toy/1", plan)
+        with self.database.command() as connection:
+            run, _ = ledger.submit(
+                connection, run_id=short_id("run", key), run_key=key, kind="training", plan=plan, caller="test",
+                wall_limit_s=wall_limit_s, now=time.time(),
+            )  # fmt: skip
+        return run
+
+    def claim(self, lease_s: float = LEASE_S, owner: str = "elsewhere/1") -> Run | None:
+        """Take the next run, as a server would."""
+        with self.database.command() as connection:
+            return lease.claim(connection, owner=owner, lease_s=lease_s, max_running=8, now=time.time())
+
+    def run(self, run_id: str) -> Run:
+        """The run as it is now."""
+        with self.database.read() as connection:
+            return ledger.get(connection, run_id)
+
+    def cancel(self, run_id: str) -> Run:
+        """Ask for its cancellation."""
+        with self.database.command() as connection:
+            return ledger.request_cancel(connection, run_id, time.time())
+
+    def steps(self, run_id: str) -> dict[str, str]:
+        """The finished steps of a run and the digests they left."""
+        with self.database.read() as connection:
+            query = select(lease.STEP.c.step, lease.STEP.c.artifact).where(lease.STEP.c.run_id == run_id)
+            return {row.step: row.artifact for row in connection.execute(query)}
+
+    def made(self) -> list[str]:
+        """The steps that were made in this home, in order, as the work itself noted them."""
+        log = self.path / "made.log"
+        return log.read_text().split() if log.exists() else []
+
+    def unfinished_files(self) -> list[Path]:
+        """What writers left behind half written."""
+        return [*(self.path / "artifacts").glob("*/.new-*")]
+
+    def spawn_worker(self, run: Run, environment: Mapping[str, str] | None = None) -> int:
+        """Start a worker process for a claimed run."""
+        command = (sys.executable, __file__, "worker", str(self.path), run.run_id, str(run.epoch))
+        return process.spawn(command, {**os.environ, **(environment or {})}, self.path / "logs" / f"{run.run_id}.log")
+
+    @contextmanager
+    def supervised(
+        self, *, crash_at: str = "", milestone: Milestone = lambda name: None, lease_s: float = LEASE_S
+    ) -> Iterator[Supervisor]:
+        """A server in this process, whose workers end themselves once at `crash_at`."""
+        supervisor = Supervisor(
+            database=self.database,
+            launch=lambda run: self.spawn_worker(run, {CRASH_AT: crash_at, LEASE: str(lease_s)}),
+            sweep=self.artifacts.sweep, owner=f"server-{os.getpid()}", clock=time.time, milestone=milestone,
+            lease_s=lease_s, max_running=2, start_s=START_S, poll_s=POLL_S,
+        )  # fmt: skip
+        try:
+            yield supervisor
+        finally:
+            supervisor.close()
+
+    def wait_for_end(self, run_id: str, within_s: float = 15.0) -> Run:
+        """The run once it has ended."""
+        until(lambda: self.run(run_id).ended, within_s)
+        return self.run(run_id)
+
+
+def open_home(path: Path) -> Home:
+    """Open a home, making its tables if they are not there."""
+    path.mkdir(parents=True, exist_ok=True)
+    if not (path / "forecast.db").exists():
+        engine = create_engine(f"sqlite:///{path / 'forecast.db'}")
+        SQLModel.metadata.create_all(engine)
+        engine.dispose()
+    return Home(path, Database(path / "forecast.db"), ArtifactStore(path / "artifacts"))
+
+
+def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    """Return as soon as the condition holds; fail if it does not within the time."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within_s} s")
+        time.sleep(0.01)
+
+
+def crash_once(home: Path, point: str) -> Milestone:
+    """A milestone at which one process of this home, the first to get there, is killed."""
+
+    def milestone(name: str) -> None:
+        if name != point:
+            return
+        try:
+            os.close(os.open(home / "crashed", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    return milestone
+
+
+def start_server(home: Path, crash_at: str = "") -> subprocess.Popen[bytes]:
+    """A server in a process of its own."""
+    log = (home / "server.log").open("ab")
+    with log:
+        return subprocess.Popen(
+            [sys.executable, __file__, "server", str(home)], env={**os.environ, CRASH_AT: crash_at}, stderr=log
+        )
+
+
+def perform(job: Job, home: Path) -> bytes:
+    """The work of a toy run: steps that depend on each other, then what its plan says."""
+    seed = str(job.run.plan["seed"]).encode()
+    for number, name in enumerate(STEPS):
+        job.progress(number, len(STEPS), name)
+        seed = job.step(name, lambda name=name, before=seed: _make(home, name, before))  # type: ignore[misc]
+        if number == 0:
+            WORKS[job.run.plan["work"]](job, home)
+    job.progress(len(STEPS), len(STEPS), "done")
+    return b"result of " + seed
+
+
+def _make(home: Path, name: str, before: bytes) -> bytes:
+    with (home / "made.log").open("a") as log:
+        log.write(name + "\n")
+    return hashlib.sha256(name.encode() + before).hexdigest().encode()
+
+
+def _check_for_ever(job: Job, home: Path) -> None:
+    while True:
+        job.check()
+        time.sleep(0.01)
+
+
+def _spin(job: Job, home: Path) -> None:
+    while True:
+        pass
+
+
+def _hold_the_interpreter(job: Job, home: Path) -> None:
+    re.match(r"(a|a)+$", "a" * 60 + "b")  # native code that never lets another thread run
+
+
+def _wait_for_go(job: Job, home: Path) -> None:
+    while not (home / "go").exists():
+        time.sleep(0.01)
+
+
+def _refuse(job: Job, home: Path) -> None:
+    raise HistoryTooShort("12 rows found", field="horizon", allowed={"at most": 3}, next_step="send more history")
+
+
+def _break(job: Job, home: Path) -> None:
+    raise ValueError("the text of a secret")
+
+
+def _crash_always(job: Job, home: Path) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+WORKS: Final[dict[str, Callable[[Job, Path], Any]]] = {
+    "steps": lambda job, home: None,
+    "checks": _check_for_ever,
+    "spins": _spin,
+    "holds": _hold_the_interpreter,
+    "waits": _wait_for_go,
+    "refuses": _refuse,
+    "breaks": _break,
+    "crashes": _crash_always,
+}
+
+
+def _worker(home: Home, run_id: str, epoch: str) -> None:
+    code = worker.work(
+        run_id, int(epoch), database=home.database, artifacts=home.artifacts,
+        perform=lambda job: perform(job, home.path), clock=time.time,
+        milestone=crash_once(home.path, os.environ.get(CRASH_AT, "")),
+        lease_s=float(os.environ.get(LEASE, LEASE_S)),
+    )  # fmt: skip
+    process.leave(code)
+
+
+def _server(home: Home) -> None:
+    with home.supervised(milestone=crash_once(home.path, os.environ[CRASH_AT])):
+        signal.pause()
+
+
+def _submit(home: Home, keys: str) -> None:
+    for seed in range(int(keys)):
+        print(home.submit(seed=seed).run_id)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    mode, folder, *rest = sys.argv[1:]
+    modes: dict[str, Callable[..., None]] = {"worker": _worker, "server": _server, "submit": _submit}
+    modes[mode](open_home(Path(folder)), *rest)

@@ -1,0 +1,71 @@
+"""Identities: golden vectors, and what they do not depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mcp_forecast_engine.errors import ArtifactCorrupt, DataInvalid, NotFound
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes, short_id
+
+# Never change these: they are in homes.
+GOLDEN = [
+    ({}, b"{}"),
+    ({"b": 1, "a": [1.0, 1e21, 1e-7, 0.1, -0.0]}, b'{"a":[1,1e+21,1e-7,0.1,0],"b":1}'),
+    ({"é": "é\u2028\n", "\U0001f600": None, "\ufb33": True}, '{"é":"é\u2028\\n","\U0001f600":null,"\ufb33":true}'.encode()),
+    ({"n": 9007199254740991, "x": 333333333.33333329}, b'{"n":9007199254740991,"x":333333333.3333333}'),
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "expected"), GOLDEN)
+def test_canonical_bytes_are_the_golden_ones(value: object, expected: bytes) -> None:
+    assert canonical_bytes(value) == expected
+
+
+def test_a_digest_and_an_id_are_the_golden_ones() -> None:
+    full = digest("train_run_key.v1", {"horizon": 24, "dataset": "ds_1"})
+    assert full == "sha256:61627782ce778b95c78a2b3b7259496a686bb71dcd6fe406790de42f6303858a"
+    assert short_id("run", full) == "run_" + full[7:31]
+
+
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), JSON, max_size=5))
+def test_key_order_does_not_matter(value: dict[str, object]) -> None:
+    assert canonical_bytes(value) == canonical_bytes(dict(reversed(value.items())))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**60, "\ud800", {1: 2}, object(), b"x"])
+def test_what_json_cannot_carry_is_refused(value: object) -> None:
+    with pytest.raises(DataInvalid):
+        canonical_bytes({"a": value} if not isinstance(value, dict) else value)
+
+
+@given(st.binary(max_size=2000))
+def test_an_artifact_comes_back_and_its_name_is_its_content(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    store = ArtifactStore(tmp_path_factory.mktemp("artifacts"))
+    assert store.put(data) == store.put(data) == digest_of_bytes(data)
+    assert store.get(digest_of_bytes(data)) == data
+
+
+def test_one_flipped_bit_in_an_artifact_is_found(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    name = store.put(b"forecast")
+    path = next(p for p in tmp_path.rglob("*") if p.is_file())
+    path.write_bytes(b"forecasu")
+    with pytest.raises(ArtifactCorrupt):
+        store.get(name)
+
+
+@pytest.mark.parametrize("name", ["sha256:" + "0" * 64, "sha256:../../etc/passwd", "md5:" + "0" * 64, "", "sha256:" + "A" * 64])
+def test_a_name_that_is_no_stored_digest_is_not_found(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotFound):
+        ArtifactStore(tmp_path).get(name)
