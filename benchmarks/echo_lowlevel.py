@@ -41,6 +41,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["http"]:
         import uvicorn
 
-        uvicorn.run(SERVER.streamable_http_app(), port=int(sys.argv[2]), log_level="error")
+        uvicorn.run(SERVER.streamable_http_app(), port=int(sys.argv[2]), log_level="error", timeout_keep_alive=75)
     else:
         anyio.run(serve)

@@ -24,6 +24,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["http"]:
         import uvicorn
 
-        uvicorn.run(server.streamable_http_app(), port=int(sys.argv[2]), log_level="error")
+        uvicorn.run(server.streamable_http_app(), port=int(sys.argv[2]), log_level="error", timeout_keep_alive=75)
     else:
         server.run()

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
     from mcp_forecast_engine.data.registration import DatasetRequest, PreparedDataset
     from mcp_forecast_engine.factory.plan import TrainingPlan
     from mcp_forecast_engine.runtime.job import Job
+    from mcp_forecast_engine.serving.inference import Serving
     from mcp_forecast_engine.serving.plan import InferencePlan
     from mcp_forecast_engine.store.artifacts import ArtifactStore
     from mcp_forecast_engine.store.database import Database
 
 INLINE_SERIES: Final = 1000  # a forecast of more series is a queued run
 CACHED_DOCUMENTS: Final = 64
+
+
+class _OutOfTime(Exception):
+    """The caller will not wait longer: the same plan is queued for a worker instead."""
 
 
 class Engine:
@@ -36,6 +41,7 @@ class Engine:
     ) -> None:
         self._database, self.artifacts, self._clock, self._wall_limit_s = database, artifacts, clock, wall_limit_s
         self._documents: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._served_by: Serving | None = None
         self._lock = threading.Lock()
 
     # datasets
@@ -90,12 +96,18 @@ class Engine:
 
     def try_inline(self, plan: InferencePlan, *, should_stop: Callable[[], bool]) -> InferencePlan:
         """The plan with its forecast, or as it was when there are too many series or no time."""
-        from mcp_forecast_engine.serving.inference import forecast_document
+
+        def told(done: int, total: int, text: str) -> None:
+            if should_stop():
+                raise _OutOfTime
 
         if plan.series_count > INLINE_SERIES or should_stop():
             return plan
-        made = forecast_document(plan.body, self.artifacts, should_stop=should_stop)
-        return plan if made is None else replace(plan, result=self.artifacts.put(made))
+        try:
+            made = self._serving().document(plan.body, told)
+        except _OutOfTime:
+            return plan
+        return replace(plan, result=self.artifacts.put(made))
 
     # runs
 
@@ -149,9 +161,15 @@ class Engine:
             from mcp_forecast_engine.factory.execution import train
 
             return train(job, self.artifacts)
-        from mcp_forecast_engine.serving.inference import infer
+        return self._serving().infer(job)
 
-        return infer(job, self.artifacts)
+    def _serving(self) -> Serving:
+        with self._lock:
+            if self._served_by is None:
+                from mcp_forecast_engine.serving.inference import Serving
+
+                self._served_by = Serving(self.artifacts)
+            return self._served_by
 
     def _trained(self, run: Run) -> dict[str, Any]:
         if run.kind != "training":

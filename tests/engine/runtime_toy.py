@@ -202,6 +202,7 @@ def _hold_the_interpreter(job: Job, home: Path) -> None:
 
 def _wait_for_go(job: Job, home: Path) -> None:
     while not (home / "go").exists():
+        job.check()
         time.sleep(0.01)
 
 

@@ -11,13 +11,28 @@ from mcp_forecast_engine.data.frame import TimeAxis
 from mcp_forecast_engine.data.frequency import infer_frequency, parse_frequency, season_length
 from mcp_forecast_engine.data.grid import first_stamp, next_stamps, stamp_at, steps_since
 from mcp_forecast_engine.errors import DataInvalid, FrequencyUnclear
+from numpy.typing import NDArray
 
 ALIASES = ["s", "5min", "15min", "h", "6h", "D", "B", "W-FRI", "MS", "ME", "QS", "QS-FEB", "QE", "YS", "YS-JUL", "YE"]
-SEASONS = {"15min": 96, "h": 24, "D": 7, "B": 5, "W-SUN": 52, "MS": 12, "ME": 12, "QS": 4, "YS": 1, "1": 1, "30min": 48}
+SEASONS = {
+    "15min": 96,
+    "h": 24,
+    "D": 7,
+    "B": 5,
+    "W-SUN": 52,
+    "MS": 12,
+    "ME": 12,
+    "QS": 4,
+    "YS": 1,
+    "1": 1,
+    "30min": 48,
+    "2D": 1,
+    "2W": 26,
+}
 FRIDAY = 1_704_412_800  # 2024-01-05
 
 
-def one_series(ds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]  # any integers will do
+def one_series(ds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return ds, np.array([0, len(ds)])
 
 

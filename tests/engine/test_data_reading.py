@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import subprocess
+import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,13 +119,38 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(data: bytes, form
         read_file(data, format)
 
 
+def test_a_column_that_changes_its_look_far_down_is_still_read() -> None:
+    body = "".join(f"2024-01-01,{i % 90 + 10},\n" for i in range(90_000))
+    table = read_file(f"ds,y,late\n{body}2024-01-01,1.5,3\n".encode(), "csv")
+    assert table.columns["y"].values[-1] == 1.5
+    assert table.columns["late"].values[-1] == 3
+
+
+def test_windows_line_ends_a_byte_order_mark_and_row_numbers_are_no_trouble() -> None:
+    table = read_file("\ufeff,ds, y\r\n0,2024-01-01,1\r\n1,2024-01-02,2\r\n".encode(), "csv")
+    assert list(table.columns) == ["ds", "y"]
+    assert "left out" in table.notes[0]
+
+
+def test_a_dataset_is_opened_without_the_library_that_reads_files(tmp_path: Path) -> None:
+    (tmp_path / "dataset.npz").write_bytes(dataset_bytes(read_rows(ROWS)))
+    program = (
+        "import sys, pathlib\n"
+        "from mcp_forecast_engine.data.dataset import decode\n"
+        "from mcp_forecast_engine.data.preprocessing import to_panel\n"
+        "to_panel(decode(pathlib.Path(sys.argv[1]).read_bytes()).frame)\n"
+        "assert 'pyarrow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "dataset.npz")], check=True, timeout=60)
+
+
 def test_unreadable_bytes_are_their_own_error() -> None:
     with pytest.raises(FileUnreadable):
         read_file(b"PAR1 nonsense", "parquet")
 
 
 def test_rows_of_mixed_kinds_are_refused_by_column_and_row() -> None:
-    with pytest.raises(DataInvalid, match="'y'.*row 1"):
+    with pytest.raises(DataInvalid, match=r"'y'.*row 1"):
         read_rows([{"y": 1}, {"y": "two"}])
     with pytest.raises(DataInvalid, match="'y'"):
         read_rows([{"y": [1, 2]}])

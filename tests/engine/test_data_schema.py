@@ -42,13 +42,21 @@ def test_time_and_target_are_found_by_their_kind_and_name() -> None:
 
 
 def test_a_misnamed_column_is_refused_with_the_names_that_exist() -> None:
-    for field in ("time", "target"):
+    for field, request in {"time": ColumnRoles(time="sales"), "target": ColumnRoles(target="sales")}.items():
         with pytest.raises(ColumnMissing) as refusal:
-            infer_schema(table(), ColumnRoles(**{field: "sales"}))
+            infer_schema(table(), request)
         assert refusal.value.allowed == ["ds", "y"]
         assert refusal.value.field == field
     with pytest.raises(ColumnMissing, match="'wether'"):
         infer_schema(table(), ColumnRoles(covariates=(Correction("wether", role="historical"),)))
+
+
+def test_a_target_of_texts_shows_the_texts_that_are_no_numbers() -> None:
+    with pytest.raises(DataInvalid, match=r"'\?'"):
+        infer_schema(
+            read_rows([{"ds": day, "y": "?" if day.endswith("03") else "4.5"} for day in days(9)]),
+            ColumnRoles(target="y"),
+        )
 
 
 def test_an_unclear_target_lists_the_candidates() -> None:
@@ -100,8 +108,9 @@ def test_calendar_and_plan_names_are_known_in_advance_and_every_role_has_a_reaso
     read = table(is_holiday=lambda i: i % 7 == 0, workingDay=lambda i: i % 3, load_forecast=float, heat=lambda i: i % 6)
     found = roles(read)
     assert found == {
-        "is_holiday": "known_future", "workingDay": "known_future", "load_forecast": "known_future", "heat": "historical",
-    }  # fmt: skip
+        **dict.fromkeys(("is_holiday", "workingDay", "load_forecast"), "known_future"),
+        "heat": "historical",
+    }
     assert all(covariate.reason for covariate in infer_schema(read, ColumnRoles()).covariates)
     assert roles(read, ColumnRoles(covariates=(Correction("heat", role="known_future"),)))["heat"] == "known_future"
 
@@ -169,7 +178,9 @@ def test_the_schema_is_plain_json_and_free_of_prose() -> None:
     assert "reason" not in plain["covariates"][0]
 
 
-@pytest.mark.parametrize(("freq", "refused"), [("h", False), ("1", True), ("fortnight", True)])
+@pytest.mark.parametrize(
+    ("freq", "refused"), [("h", False), ("1", True), ("fortnight", True), ("W", True), ("MS", True)]
+)
 def test_a_given_frequency_must_fit_the_time_column(freq: str, refused: bool) -> None:
     if refused:
         with pytest.raises(DataInvalid):

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 import runtime_toy as toy
+from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.runtime import process
+from mcp_forecast_engine.runtime.supervisor import Patience
 
 
 @pytest.fixture
@@ -109,6 +111,33 @@ def test_two_servers_share_a_home_and_do_each_run_once(home: toy.Home) -> None:
     server.wait()
     assert [(run.state, run.epoch) for run in ends] == [("SUCCEEDED", 1)] * 4
     assert Counter(home.made()) == dict.fromkeys(toy.STEPS, 4)
+
+
+def test_a_server_goes_on_when_the_store_answers_again(home: toy.Home) -> None:
+    run_id = home.submit().run_id
+    with home.database.command() as connection:
+        connection.exec_driver_sql("ALTER TABLE run RENAME TO away")
+    with home.supervised():
+        with pytest.raises(StoreUnavailable):
+            home.run(run_id)
+        with home.database.command() as connection:
+            connection.exec_driver_sql("ALTER TABLE away RENAME TO run")
+        assert home.wait_for_end(run_id).state == "SUCCEEDED"
+
+
+def test_workers_that_cannot_be_started_are_lost_workers(home: toy.Home) -> None:
+    run_id = home.submit().run_id
+    (home.path / "logs").write_text("a file where the folder of logs should be")
+    with home.supervised():
+        ended = home.wait_for_end(run_id)
+    assert ended.error is not None
+    assert (ended.state, ended.error["reason"]) == ("FAILED", "WORKER_LOST")
+
+
+def test_after_the_machine_slept_workers_get_the_time_of_a_lease_to_renew() -> None:
+    patience = Patience(lease_s=15.0, usual_s=5.0)
+    waits = [patience.lets_renew(at) for at in (0.0, 0.5, 3600.0, 3614.0, 3615.0, 3616.0)]
+    assert waits == [False, False, True, True, False, False]
 
 
 def test_an_ended_worker_is_no_zombie(home: toy.Home) -> None:

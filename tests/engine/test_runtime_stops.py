@@ -45,7 +45,9 @@ def test_a_worker_stopped_in_its_tracks_is_cancelled_too(home: toy.Home) -> None
     run_id = home.submit("checks").run_id
     with home.supervised(lease_s=15.0):
         toy.until(lambda: home.made() == ["gather"] and home.run(run_id).worker_pid is not None)
-        os.kill(home.run(run_id).worker_pid or 0, signal.SIGSTOP)
+        worker = home.run(run_id).worker_pid
+        assert worker is not None
+        os.kill(worker, signal.SIGSTOP)
         home.cancel(run_id)
         assert home.wait_for_end(run_id, within_s=5.0).state == "CANCELLED"
         toy.until(lambda: not _workers(home), within_s=1.0)

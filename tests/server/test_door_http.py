@@ -25,7 +25,7 @@ from door_wire import META, MODERN
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from mcp_forecast.http.server import HomeToken, build_http, serve_http
+from mcp_forecast.http.server import HomeToken, build_http, listen, serve_http
 from mcp_forecast.http.token import TokenUnsafe, token_of
 from mcp_forecast.settings import Settings
 
@@ -59,7 +59,7 @@ class Served:
 @contextmanager
 def serving(desk: StandInDesk) -> Iterator[Served]:
     settings = Settings(scopes=("forecast:read",))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     app = build_http(opening_of(desk), settings, TOKEN)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -212,6 +212,11 @@ def test_a_port_in_use_is_said_plainly(tmp_path: Path, capsys: pytest.CaptureFix
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert serve_http(Settings(home=tmp_path, http_port=taken.getsockname()[1])) == 2
     assert "in use" in capsys.readouterr().err
+
+
+def test_answers_are_not_held_back_by_the_network_stack() -> None:
+    with listen("127.0.0.1", 0) as listener, listen("::1", 0) as other:
+        assert listener.proto == other.proto == socket.IPPROTO_TCP  # asyncio's condition for TCP_NODELAY
 
 
 def test_only_the_token_itself_is_known() -> None:

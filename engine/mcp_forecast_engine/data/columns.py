@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,7 +92,7 @@ def resolve_columns(table: Table, request: ColumnRoles) -> Layout:
     target = "" if request.wide else request.target or _target(left, taken={time, *series, *corrected})
     for name in request.wide or (target,):
         if table.columns[name].kind not in ("number", "boolean"):
-            found = f"column {name!r} holds {table.columns[name].kind}, a target must hold numbers"
+            found = f"column {name!r} holds {_content(table.columns[name])}; a target must hold numbers"
             raise DataInvalid(found, field="wide" if request.wide else "target", allowed=_numeric(left))
     rest = {name: column for name, column in left.items() if name not in {time, target, *series, *request.wide}}
     useless = {name: why for name, column in rest.items() if (why := _useless(column))}
@@ -122,6 +123,14 @@ def _given(request: ColumnRoles) -> set[str]:
 
 def _numeric(columns: dict[str, Column]) -> list[str]:
     return [name for name, column in columns.items() if column.kind == "number"]
+
+
+def _content(column: Column) -> str:
+    """What a column holds instead of numbers; of texts, the first few that are no number."""
+    if column.kind != "text":
+        return "times"
+    strange = [word for word in column.words if not re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", word)]
+    return "text such as " + ", ".join(map(repr, (strange or column.words)[:3]))
 
 
 def _by_name(columns: dict[str, Column], known: tuple[str, ...]) -> list[str]:

@@ -31,6 +31,8 @@ Integers = NDArray[np.int64]
 MAX_GROWTH, MIN_STEPS = 20, 1_000_000
 # Share of earlier steps at 0 or 1 that makes a count series come "near zero".
 NEAR_ZERO = 0.005
+# Fewer earlier values than this, or fewer than two near zero, are no evidence.
+EVIDENCE = 20
 # A gap longer than this many seasons is filled with the last value: older seasons say no more.
 MAX_SEASONS_BACK = 64
 
@@ -154,7 +156,7 @@ def _zeros(draft: Draft, rows: Integers, step: FillGaps) -> NDArray[np.bool_]:
     near = _before(known & (y <= 1), rows, starts)
     others = _before(known & ((y < 0) | (y != np.floor(y))), rows, starts)
     # A row that exists but has no target says "unknown"; only a row that nobody wrote may say "nothing happened".
-    return np.asarray(~draft.row[rows] & (others == 0) & (near >= NEAR_ZERO * seen) & (near > 0))
+    return np.asarray(~draft.row[rows] & (others == 0) & (near >= NEAR_ZERO * seen) & (near > 1) & (seen >= EVIDENCE))
 
 
 def _before(hits: NDArray[np.bool_], rows: Integers, starts: Integers) -> Integers:

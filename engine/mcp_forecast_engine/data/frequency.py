@@ -89,7 +89,9 @@ def season_length(freq: str) -> int:
     if step.unit == "business":
         return 5
     cycle = 12 if step.unit == "months" else _cycle(step.count)
-    return max(1, round(cycle / step.count)) if cycle > step.count else 1
+    whole = cycle % step.count == 0 or (step.unit == "seconds" and step.count >= 7 * DAY)
+    # Ten hours or two days share no whole season with the day or the week.
+    return max(1, cycle // step.count) if whole else 1
 
 
 def infer_frequency(ds: NDArray[np.int64], offsets: NDArray[np.int64], *, calendar: bool) -> Frequency:
@@ -98,7 +100,7 @@ def infer_frequency(ds: NDArray[np.int64], offsets: NDArray[np.int64], *, calend
     ds: int64 (N), seconds or integer steps, ascending within each series offsets[i]:offsets[i + 1].
     Raises FrequencyUnclear, which names the most common steps found.
     """
-    gaps = _gaps(ds, offsets)
+    gaps = gaps_between(ds, offsets)
     if not calendar:
         return parse_frequency(str(_common_step(gaps) if len(gaps) else 1))
     if not len(gaps):
@@ -153,7 +155,7 @@ def _unclear(found: str) -> FrequencyUnclear:
     )
 
 
-def _gaps(ds: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+def gaps_between(ds: NDArray[np.int64], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positive differences between neighbours of one series."""
     gaps = np.diff(ds)
     inside = np.ones(len(gaps), bool)
@@ -195,5 +197,5 @@ def _monthly(ds: NDArray[np.int64], offsets: NDArray[np.int64]) -> Frequency | N
     if not at_end and np.any(day != day[0]):
         return None
     index = months.astype(np.int64)
-    step = _common_step(_gaps(index, offsets))
+    step = _common_step(gaps_between(index, offsets))
     return monthly_frequency(months=step, at_end=at_end, phase=int(index[0] % 12))

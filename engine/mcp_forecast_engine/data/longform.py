@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.columns import ColumnRoles, Layout
 from mcp_forecast_engine.data.frame import TimeAxis
-from mcp_forecast_engine.data.frequency import infer_frequency, parse_frequency
+from mcp_forecast_engine.data.frequency import (
+    DAY,
+    Frequency,
+    gaps_between,
+    infer_frequency,
+    parse_frequency,
+    step_text,
+)
 from mcp_forecast_engine.data.reading import Column, Table
 from mcp_forecast_engine.data.times import read_times
 from mcp_forecast_engine.errors import DataInvalid
@@ -95,7 +102,22 @@ def _axis(ds: NDArray[np.int64], offsets: NDArray[np.int64], kind: str, freq: st
         counts = "dates" if calendar else "whole step numbers"
         allowed = "an offset alias such as 'h' or 'D'" if calendar else "a whole number such as '1'"
         raise DataInvalid(f"freq {step.alias!r} does not fit a time column of {counts}", field="freq", allowed=allowed)
+    if freq:
+        _refuse_coarse(ds, offsets, step)
     return TimeAxis("calendar" if calendar else "integer", step.alias)
+
+
+def _refuse_coarse(ds: NDArray[np.int64], offsets: NDArray[np.int64], step: Frequency) -> None:
+    """Refuse a given frequency that most rows are closer together than: merging them is a choice to be made aloud."""
+    gaps = gaps_between(ds, offsets)
+    least = step.count * {"months": 28 * DAY, "business": DAY}.get(step.unit, 1)
+    if len(gaps) and np.median(gaps) * 2 <= least:
+        apart = step_text(int(np.median(gaps))) if step.unit != "steps" else f"{int(np.median(gaps))} steps"
+        raise DataInvalid(
+            f"most rows are {apart} apart, closer than freq {step.alias!r}",
+            field="freq",
+            next_step="leave freq out, and aggregate with the preprocessing step resample",
+        )
 
 
 def _series_codes(table: Table, layout: Layout, ds: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:

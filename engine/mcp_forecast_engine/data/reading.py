@@ -117,16 +117,19 @@ def _read_csv(data: bytes) -> pa.Table:
     delimiter = max((b",", b";", b"\t", b"|"), key=header.count).decode()
     first = rest.partition(b"\n")[0]
     decimal = "," if delimiter != "," and b"," in first and b"." not in first else "."
-    table = csv.read_csv(
-        pa.BufferReader(text),
-        parse_options=csv.ParseOptions(delimiter=delimiter),
-        convert_options=csv.ConvertOptions(
-            strings_can_be_null=True,
-            decimal_point=decimal,
-            # Times with a clock stay text: arrow would fold different zones into UTC, and we refuse to mix them.
-            timestamp_parsers=["%%"],
-        ),
+    parse = csv.ParseOptions(delimiter=delimiter)
+    convert = csv.ConvertOptions(
+        strings_can_be_null=True,
+        decimal_point=decimal,
+        # Times with a clock stay text: arrow would fold different zones into UTC, and we refuse to mix them.
+        timestamp_parsers=["%%"],
     )
+    try:
+        table = csv.read_csv(pa.BufferReader(text), parse_options=parse, convert_options=convert)
+    except pa.ArrowInvalid:
+        # Arrow takes the types from the first mebibyte; a file that goes on otherwise is read again in one block.
+        whole = csv.ReadOptions(block_size=min(len(text) + 1, MAX_UNPACKED_BYTES - 1))
+        table = csv.read_csv(pa.BufferReader(text), read_options=whole, parse_options=parse, convert_options=convert)
     # Arrow reads bytes that are no UTF-8 as binary values.
     wrong = next((field.name for field in table.schema if field.type == pa.binary()), None)
     if wrong is not None:

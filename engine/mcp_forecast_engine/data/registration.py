@@ -51,7 +51,7 @@ def from_rows(rows: list[dict[str, Any]], request: DatasetRequest, artifacts: Ar
 
 
 def _prepare(table: Table, source: str, request: DatasetRequest, artifacts: ArtifactStore) -> PreparedDataset:
-    columns = {n: tuple(v) if isinstance(v, list) else v for n, v in request.columns.items()}
+    columns: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in request.columns.items()}
     corrections = tuple(Correction(**correction) for correction in request.covariates)
     dataset = build_dataset(table, ColumnRoles(**columns, covariates=corrections, source=source))
     digest = artifacts.put(encode(dataset))

@@ -25,7 +25,7 @@ def _one(
 ) -> Comparison:
     usable = np.isfinite(mine) & np.isfinite(theirs)
     group, unit, block = _groups(scored.window[usable], scored.series[usable])
-    sums = np.stack([np.bincount(group, weights=loss[usable]) for loss in (mine, theirs)])
+    sums = np.stack([np.bincount(group, weights=loss[usable]) for loss in (mine, theirs)]).astype(np.float64)
     skill = _skill(sums.sum(axis=1)) if usable.any() else float("nan")
     low, high = _interval(sums, block=block, samples=plan.bootstrap_samples, seed=plan.seed) if block else (None, None)
     definition = f"1 - sum of {metric} losses / sum of those of {against}, over the same windows and series"
@@ -35,14 +35,14 @@ def _one(
 
 def _groups(window: Integers, series: Integers) -> tuple[Integers, str, int]:
     """What is drawn: blocks of neighbouring windows, or whole series where windows are few; 0 where both are."""
-    _, by_window = np.unique(window, return_inverse=True)
+    by_window = np.unique(window, return_inverse=True)[1].astype(np.int64)
     windows = int(by_window.max()) + 1 if len(by_window) else 0
     if windows >= ENOUGH_WINDOWS:
         block = int(np.ceil(np.sqrt(windows)))
         return by_window, f"circular blocks of {block} neighbouring windows (seeded)", block
     names, by_series = np.unique(series, return_inverse=True)
     if len(names) >= MANY_SERIES:
-        return by_series, "series (seeded)", 1
+        return by_series.astype(np.int64), "series (seeded)", 1
     return by_window, "", 0
 
 

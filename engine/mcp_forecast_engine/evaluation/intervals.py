@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mcp_forecast_engine.models.spec import MEDIAN, QUANTILES
+from mcp_forecast_engine.models.spec import QUANTILES
 
 Floats = NDArray[np.float64]
 
-# 39 residuals are the least from which the levels 0.025 and 0.975 are not simply the extremes.
 ENOUGH_RESIDUALS = 150
 
 
@@ -48,6 +47,3 @@ def _ranks(count: int, levels: Sequence[float]) -> NDArray[np.int64]:
     rank = np.where(np.array(levels) < 0.5, np.floor(exact), np.ceil(exact))
     rank = np.where(np.array(levels) == 0.5, np.round((count + 1) / 2), rank)
     return np.clip(rank.astype(np.int64) - 1, 0, count - 1)
-
-
-__all__ = ["ENOUGH_RESIDUALS", "MEDIAN", "QUANTILES", "conformal_offsets"]

@@ -86,7 +86,7 @@ def mase(scored: Scored) -> Metric:
 def wql(scored: Scored) -> Metric:
     """Weighted quantile loss."""
     loss, size = _pinball(scored, DECILES), np.abs(scored.y)[scored.observed].sum()
-    value = 2 * float(np.nansum(loss)) / len(DECILES) / size if size > 0 else np.nan
+    value = 2 * float(np.nansum(loss)) / len(DECILES) / float(size) if size > 0 else float("nan")
     definition = "2 x sum of pinball losses / sum of |y|, mean over the levels 0.1, 0.2 .. 0.9, all series pooled"
     return Metric("WQL", value, definition)
 

@@ -15,12 +15,16 @@ from mcp_forecast_engine.models.spec import QUANTILES, ForecastSpec
 
 @dataclass(frozen=True)
 class Intervals:
-    """Conformal offsets for serving: (horizon, levels), how they scale, the phase and residuals they come from."""
+    """Conformal offsets for serving: (horizon, levels), how they scale, the phase and residuals they come from.
+
+    widening: the factor on the width that recent coverage asked for; already inside the offsets.
+    """
 
     offsets: tuple[tuple[float, ...], ...]
     spread: Spread
     phase: int | None
     residuals: int
+    widening: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -30,6 +34,7 @@ class Intervals:
             "spread": self.spread,
             "phase": self.phase,
             "residuals": self.residuals,
+            "widening": self.widening,
         }
 
 

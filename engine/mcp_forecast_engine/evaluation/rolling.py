@@ -10,41 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.evaluation.adaptive import SPREADS, Step, issue, offsets_from, uncalibrated
 from mcp_forecast_engine.evaluation.candidates import Candidate
-from mcp_forecast_engine.evaluation.intervals import conformal_offsets
 from mcp_forecast_engine.evaluation.metrics import Scored, pinball
 from mcp_forecast_engine.evaluation.plan import MANY_SERIES, BacktestPlan
 from mcp_forecast_engine.evaluation.progress import Progress
 from mcp_forecast_engine.evaluation.report import Intervals
-from mcp_forecast_engine.evaluation.windows import Truth, Window, truth_at, window_at
-from mcp_forecast_engine.models.calibration import Spread, residual_unit, spread_out
-from mcp_forecast_engine.models.features import Inputs, layout_for, tail_inputs
-from mcp_forecast_engine.models.forecaster import FittedPath
-from mcp_forecast_engine.models.spec import QUANTILES, ForecastSpec, spec_for
+from mcp_forecast_engine.evaluation.windows import Window, truth_at, window_at
+from mcp_forecast_engine.models.calibration import Spread
+from mcp_forecast_engine.models.features import layout_for, tail_inputs
+from mcp_forecast_engine.models.spec import ForecastSpec, spec_for
 from mcp_forecast_engine.models.table import MODELS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One window after the arm has forecast it: inputs, path in the windows' units, truth and residuals.
-
-    residual: (S', horizon), truth minus path in the windows' units, NaN where unobserved.
-    """
-
-    series: Integers
-    path: FittedPath
-    inputs: Inputs
-    centre: Floats
-    residual: Floats
-    truth: Truth
-
-    def unit(self, spread: Spread) -> Floats:
-        """What one unit of an offset means in each row, (S', 1)."""
-        lags = self.path.scale(self.inputs).forward(self.inputs.target)
-        return residual_unit(lags, self.path.spec.season_length, spread)
 
 
 @dataclass(frozen=True)
@@ -61,23 +40,25 @@ class ArmRun:
     def test(self, scale: Floats) -> Scored:
         """The test windows with intervals that knew only windows that had ended before."""
         v = self.plan.validation_windows
-        return _scored(self.steps, range(v, self.plan.windows), self.plan, self.spread, scale)
+        found = issue(self.steps, self.plan, self.spread).quantiles[v:]
+        return _rows(found, self.steps[v:], v, self.plan, scale)
 
     def validation(self, scale: Floats) -> Scored:
         """The validation windows with the uncalibrated path at every level: for point scores only."""
-        found = [_bare(step) for step in self.steps[: self.plan.validation_windows]]
-        return _rows(found, list(self.steps[: self.plan.validation_windows]), 0, self.plan, scale)
+        steps = self.steps[: self.plan.validation_windows]
+        return _rows([uncalibrated(step) for step in steps], steps, 0, self.plan, scale)
 
     def intervals(self) -> Intervals:
         """Offsets for a forecast from the end of the data, from the errors of the last windows."""
         recent = self.steps[-self.plan.residual_windows :]
-        residuals = _residuals(recent, self.spread)
+        widening = issue(self.steps, self.plan, self.spread).widening
         phases = np.unique(np.concatenate([step.inputs.phase for step in recent]))
         return Intervals(
-            offsets=tuple(tuple(float(x) for x in row) for row in conformal_offsets(residuals)),
+            offsets=tuple(tuple(float(x) for x in row) for row in offsets_from(recent, self.spread, widening)),
             spread=self.spread,
             phase=int(phases[0]) if len(phases) == 1 and self.spec.season_length > 1 else None,
-            residuals=int(np.isfinite(residuals).sum()),
+            residuals=sum(int(np.isfinite(step.residual).sum()) for step in recent),
+            widening=widening,
         )
 
 
@@ -136,44 +117,17 @@ def _fit_once(
 
 def _choose_spread(steps: Sequence[Step], plan: BacktestPlan, series: int) -> Spread:
     """Offsets as they are, or times the recent seasonal change: whichever scores better on late validation windows."""
-    half = plan.validation_windows // 2
+    half, end = plan.validation_windows // 2, plan.validation_windows
     if half < 2:
         return "change" if series >= MANY_SERIES else "level"
-    ones = np.ones(series)
-    losses = {
-        spread: pinball(_scored(steps, range(half, plan.validation_windows), plan, spread, ones)).value
-        for spread in _SPREADS
-    }
-    return min(_SPREADS, key=lambda spread: losses[spread])
+    losses = {}
+    for spread in SPREADS:
+        found = issue(steps[:end], plan, spread).quantiles[half:]
+        losses[spread] = pinball(_rows(found, steps[half:end], half, plan, np.ones(series))).value
+    return min(SPREADS, key=lambda spread: losses[spread])
 
 
-_SPREADS: tuple[Spread, ...] = ("level", "change")
-
-
-def _scored(steps: Sequence[Step], picked: range, plan: BacktestPlan, spread: Spread, scale: Floats) -> Scored:
-    found = []
-    for k in picked:
-        ended = [j for j in range(k) if plan.back(j) - plan.horizon >= plan.back(k)]
-        past = [steps[j] for j in ended[-plan.residual_windows :]]
-        if past:
-            offsets = conformal_offsets(_residuals(past, spread))[None]
-            step = steps[k]
-            found.append(spread_out(step.path, step.inputs, step.centre, offsets, spread))
-        else:
-            found.append(_bare(steps[k]))
-    return _rows(found, [steps[k] for k in picked], picked.start, plan, scale)
-
-
-def _bare(step: Step) -> Floats:
-    offsets = np.zeros((1, step.centre.shape[1], len(QUANTILES)))
-    return spread_out(step.path, step.inputs, step.centre, offsets, "level")
-
-
-def _residuals(steps: Sequence[Step], spread: Spread) -> Floats:
-    return np.concatenate([step.residual / step.unit(spread) for step in steps])
-
-
-def _rows(found: list[Floats], steps: list[Step], first: int, plan: BacktestPlan, scale: Floats) -> Scored:
+def _rows(found: Sequence[Floats], steps: Sequence[Step], first: int, plan: BacktestPlan, scale: Floats) -> Scored:
     return Scored(
         series=np.concatenate([step.series for step in steps]),
         window=np.concatenate([np.full(len(step.series), first + i) for i, step in enumerate(steps)]),

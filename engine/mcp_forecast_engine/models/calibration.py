@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.models.features import Inputs
 from mcp_forecast_engine.models.forecaster import FittedPath
-from mcp_forecast_engine.models.spec import QUANTILES
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -66,7 +65,7 @@ def residual_unit(lags: Floats, season_length: int, spread: Spread) -> Floats:
     if spread == "level" or lags.shape[1] <= season_length:
         return np.ones((len(lags), 1))
     change = np.abs(lags[:, season_length:] - lags[:, :-season_length])
-    return change.mean(axis=1, keepdims=True) + CHANGE_FLOOR
+    return np.asarray(change.mean(axis=1, keepdims=True) + CHANGE_FLOOR, np.float64)
 
 
 def _moved(offsets: Floats, measured: int, phase: int, season_length: int) -> Floats:
@@ -82,6 +81,3 @@ def _moved(offsets: Floats, measured: int, phase: int, season_length: int) -> Fl
         if len(same):
             moved[step] = offsets[same[np.argmin(np.abs(same - step))]]
     return moved
-
-
-LEVELS = len(QUANTILES)

@@ -66,4 +66,4 @@ def block_means(horizon: int, blocks: int) -> Floats:
     """Averages of neighbouring horizon steps, (blocks, horizon); the identity where every step has its own block."""
     block = np.arange(horizon) * blocks // horizon
     member = (block[None, :] == np.arange(blocks)[:, None]).astype(np.float64)
-    return member / member.sum(axis=1, keepdims=True)
+    return np.asarray(member / member.sum(axis=1, keepdims=True), np.float64)

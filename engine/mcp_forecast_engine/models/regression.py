@@ -49,14 +49,17 @@ class Ridge:
         cov = moments.sums / n - np.outer(mean, mean)
         spread = np.sqrt(np.maximum(np.diag(cov)[1 : p + 1], 0.0))
         # A column that hardly varies in training says nothing, and must say nothing when it varies later.
-        self._factor = np.where(spread > _CONSTANT * (1.0 + np.abs(mean[1 : p + 1])), 1.0 / np.maximum(spread, 1e-300), 0.0)
+        self._factor = np.where(
+            spread > _CONSTANT * (1.0 + np.abs(mean[1 : p + 1])), 1.0 / np.maximum(spread, 1e-300), 0.0
+        )
         self._gram = cov[1 : p + 1, 1 : p + 1] * self._factor[:, None] * self._factor
         self._cross = cov[1 : p + 1, p + 1 :] * self._factor[:, None]
         self._mean, self._level = mean[1 : p + 1], mean[p + 1 :]
 
     def solve(self, penalty: float) -> tuple[Floats, Floats]:
         """Weights (p, H) and bias (H) for one penalty, in units of the mean square of a standardised column."""
-        weights = np.linalg.solve(self._gram + penalty * np.eye(len(self._gram)), self._cross) * self._factor[:, None]
+        solved = np.linalg.solve(self._gram + penalty * np.eye(len(self._gram)), self._cross)
+        weights: Floats = np.asarray(solved * self._factor[:, None], np.float64)
         return weights, self._level - self._mean @ weights
 
 

@@ -37,8 +37,10 @@ class LocalScale:
         bent = z * self.spread[extra] + self.level[extra]
         unit = self.unit[extra]
         if self.transform == "root":
-            return unit * np.maximum(bent, 0.0) ** 2
-        return unit * np.expm1(np.maximum(bent, 0.0)) if self.transform == "log" else bent
+            bent = unit * np.maximum(bent, 0.0) ** 2
+        elif self.transform == "log":
+            bent = unit * np.expm1(np.maximum(bent, 0.0))
+        return np.asarray(bent, np.float64)
 
     def _bend(self, y: Floats) -> Floats:
         return _bend(y, self.unit, self.transform)

@@ -28,6 +28,25 @@ CANCEL_S: Final = 3.0  # a cancelled worker may take this long to go by itself
 log = logging.getLogger(__name__)
 
 
+class Patience:
+    """Tells whether leases may have run out only because the machine slept, or the store was away.
+
+    Then the workers could not renew either, and get the time of a lease to do so before anyone takes their runs.
+    """
+
+    def __init__(self, *, lease_s: float, usual_s: float) -> None:
+        self._lease_s, self._usual_s = lease_s, usual_s
+        self._looked_at: float | None = None
+        self._until = float("-inf")
+
+    def lets_renew(self, now: float) -> bool:
+        """Whether to wait; call it at every look."""
+        if self._looked_at is not None and now - self._looked_at > max(self._lease_s / 2, self._usual_s):
+            self._until = now + self._lease_s
+        self._looked_at = now
+        return now < self._until <= now + self._lease_s  # a clock set back ends it
+
+
 class Supervisor:
     """Claims runs for `launch` (returns the worker's pid) and watches the workers of this host.
 
@@ -55,8 +74,7 @@ class Supervisor:
         self._clock, self._milestone = clock, milestone
         self._lease_s, self._max_running, self._start_s, self._poll_s = lease_s, max_running, start_s, poll_s
         self._cancels: dict[tuple[str, int], float] = {}  # (run, epoch) → monotonic time when first seen cancelled
-        self._looked_at: float | None = None
-        self._patient_until = 0.0
+        self._patience = Patience(lease_s=lease_s, usual_s=10 * poll_s)
         self._closing, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
@@ -89,7 +107,7 @@ class Supervisor:
         now = self._clock()
         with self._database.read() as connection:
             running, waiting = lease.running(connection), lease.waiting(connection)
-        if self._woke_late(now):
+        if self._patience.lets_renew(now):
             return
         held = {(run.run_id, run.epoch) for run in running if run.cancel_requested}
         self._cancels = {key: self._cancels.get(key, time.monotonic()) for key in held}
@@ -97,16 +115,6 @@ class Supervisor:
         if freed or (waiting and len(running) < self._max_running):
             while not self._closing.is_set() and self._start_one():
                 pass
-
-    def _woke_late(self, now: float) -> bool:
-        """Whether leases may have run out only because the machine slept or the store was away.
-
-        Then neither could the workers renew; they get the time of a lease to do so.
-        """
-        if self._looked_at is not None and now - self._looked_at > max(self._lease_s / 2, 10 * self._poll_s):
-            self._patient_until = now + self._lease_s
-        self._looked_at = now
-        return now < self._patient_until <= now + self._lease_s
 
     def _frees(self, run: Run, now: float) -> bool:
         """End a worker that must not go on; tells whether the next claim may take the run over (or end it)."""

@@ -32,4 +32,6 @@ def pin_plan(
     whole = {**identity, "kind": "inference", "engine_release": ENGINE_RELEASE}
     run_key = digest(INFER_RECIPE, whole)
     dataset_id = str(identity["dataset_id"])
-    return InferencePlan(short_id("run", run_key), run_key, {**whole, "asked": asked}, dataset_id, series_count, warnings)
+    return InferencePlan(
+        short_id("run", run_key), run_key, {**whole, "asked": asked}, dataset_id, series_count, warnings
+    )

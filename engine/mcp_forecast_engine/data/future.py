@@ -1,0 +1,117 @@
+"""Known-future rows that come with a forecast request: checked against the dataset, coded as it is, put on its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.data.frequency import parse_frequency
+from mcp_forecast_engine.data.grid import next_stamps
+from mcp_forecast_engine.data.longform import number_text
+from mcp_forecast_engine.data.profile import time_text
+from mcp_forecast_engine.data.reading import Column
+from mcp_forecast_engine.data.schema import CovariateSchema, DatasetSchema
+from mcp_forecast_engine.data.times import read_times
+from mcp_forecast_engine.errors import CovariatesMismatch, DataInvalid
+
+Row = Mapping[str, Any]
+
+
+def with_future(panel: Panel, schema: DatasetSchema, rows: Sequence[Row], horizon: int, names: Sequence[str]) -> Panel:
+    """The panel with the future that the rows give: every named covariate for each series and step.
+
+    names: known-future covariates the model reads. Rows beyond the horizon are not used. Raises DataInvalid for rows
+    without series or time and values of the wrong type, CovariatesMismatch for steps and columns that are absent.
+    """
+    stamps = next_stamps(panel.ds[panel.offsets[1:] - 1], horizon, parse_frequency(panel.axis.freq))
+    places = {(s, int(at)): (i, k) for i, s in enumerate(panel.unique_id) for k, at in enumerate(stamps[i])}
+    coded = {c.name: c for c in schema.covariates if c.name in names}
+    future = {name: np.full((len(panel.unique_id), horizon), np.nan) for name in names}
+    for row, series, at in zip(rows, _series(rows, schema, panel), _times(rows, schema), strict=True):
+        for name in series:
+            place = places.get((name, int(at)))
+            if place is not None:
+                for covariate in coded.values():
+                    future[covariate.name][place] = _value(row, covariate)
+    _require_complete(future, panel, stamps)
+    return replace(panel, future={**future}, future_ds=stamps)
+
+
+def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:
+    absent = next((i for i, row in enumerate(rows) if row.get(schema.time) is None), None)
+    if absent is not None:
+        raise DataInvalid(f"future row {absent} has no {schema.time!r}", field="future", allowed=f"{schema.time!r} in every row")
+    values = [row[schema.time] for row in rows]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        column = Column("number", np.array(values, np.float64))
+    else:
+        texts = [str(value) for value in values]
+        words = sorted(set(texts))
+        code = {word: i for i, word in enumerate(words)}
+        column = Column("text", np.array([code[t] for t in texts], np.int32), tuple(words))
+    wanted = "step" if schema.axis.kind == "integer" and column.kind == "number" else None
+    return read_times(column, name=schema.time, time_format=wanted, time_zone=None).ds
+
+
+def _series(rows: Sequence[Row], schema: DatasetSchema, panel: Panel) -> list[list[str]]:
+    """The series each row speaks of; wide targets share their rows."""
+    known = set(panel.unique_id)
+    found = []
+    for i, row in enumerate(rows):
+        absent = [name for name in schema.series if row.get(name) is None]
+        if absent:
+            raise DataInvalid(f"future row {i} has no {', '.join(absent)}", field="future", allowed=list(schema.series))
+        group = "/".join(_label(row[name]) for name in schema.series)
+        names = [f"{group}/{t}" if group else t for t in schema.wide] or [group or schema.target]
+        unknown = [name for name in names if name not in known]
+        if len(unknown) == len(names):
+            raise DataInvalid(
+                f"future row {i} names series {unknown[0]!r}, which the dataset does not have",
+                field="future",
+                allowed=list(panel.unique_id[:20]),
+            )
+        found.append([name for name in names if name in known])
+    return found
+
+
+def _label(value: Any) -> str:
+    return number_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def _value(row: Row, covariate: CovariateSchema) -> float:
+    value = row.get(covariate.name)
+    if value is None:
+        return float("nan")
+    if covariate.type == "categorical":
+        text = _label(value)
+        if text not in covariate.categories:
+            raise CovariatesMismatch(
+                f"{covariate.name!r} is {text!r} in the future rows, which was never seen in training",
+                field="future",
+                allowed=list(covariate.categories[:50]),
+            )
+        return float(covariate.categories.index(text))
+    if not isinstance(value, int | float):
+        raise DataInvalid(f"{covariate.name!r} is {value!r} in the future rows", field="future", allowed=covariate.type)
+    return float(value)
+
+
+def _require_complete(future: Mapping[str, NDArray[np.float64]], panel: Panel, stamps: NDArray[np.int64]) -> None:
+    lacking = {name: int(np.isnan(values).sum()) for name, values in future.items() if np.isnan(values).any()}
+    if not lacking:
+        return
+    name = next(iter(lacking))
+    series, step = np.argwhere(np.isnan(future[name]))[0]
+    at = time_text(int(stamps[series, step]), panel.axis)
+    raise CovariatesMismatch(
+        f"the future rows lack {', '.join(f'{n} ({k} values)' for n, k in lacking.items())}; "
+        f"the first is {name!r} of {panel.unique_id[series]!r} at {at}",
+        field="future",
+        allowed=f"every step from {time_text(int(stamps[0, 0]), panel.axis)} to {time_text(int(stamps[0, -1]), panel.axis)}",
+        next_step="send one row per series and step with these columns",
+    )

@@ -1,0 +1,112 @@
+"""A training run in its worker: preprocess → evaluate → train and export → report, each step kept by digest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from mcp_forecast_engine.data.dataset import Dataset
+from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
+from mcp_forecast_engine.evaluation.candidates import default_candidates
+from mcp_forecast_engine.evaluation.plan import plan_for
+from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
+from mcp_forecast_engine.evaluation.trust import trust_of
+from mcp_forecast_engine.factory.inputs import Panels
+from mcp_forecast_engine.models.contract import contract_of
+from mcp_forecast_engine.models.export import export_onnx
+from mcp_forecast_engine.runtime.job import Job
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes
+
+SHOWN: Final = ("MASE", "WQL", "sMAPE", "MAE", "RMSE")
+JSON_TYPE: Final = "application/json"
+
+
+def train(job: Job, artifacts: ArtifactStore) -> bytes:
+    """The result document of a training run, canonical JSON. Raises HistoryTooShort, DataInvalid, CovariatesMismatch.
+
+    Every step reads what the one before it stored, so a resumed run takes the same path as an undisturbed one.
+    """
+    plan = job.run.plan
+    job.progress(0, 0, "preparing the data")
+    panel, report, dataset = Panels().get(plan, artifacts)
+    prepared = job.step("preprocess", lambda: canonical_bytes(report.to_dict()))
+    evaluated = job.step("evaluate", lambda: _evaluate(job, panel, plan))
+    arm = read_arm(_chosen(json.loads(evaluated)))
+    model = job.step("train", lambda: _export(panel, arm, dataset))
+    job.check()
+    files = {"preprocessing.json": prepared, "evaluation.json": evaluated, "model.onnx": model}
+    return canonical_bytes(_document(panel, dataset, plan, files))
+
+
+def _evaluate(job: Job, panel: Panel, plan: dict[str, Any]) -> bytes:
+    def told(done: int, total: int, text: str) -> None:
+        job.progress(done, total + 1, text)  # one more: the model of the whole history
+        job.check()
+
+    windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
+    return canonical_bytes(backtest(panel, default_candidates(panel), windows, on_progress=told).to_dict())
+
+
+def _export(panel: Panel, arm: ArmReport, dataset: Dataset) -> bytes:
+    schema = digest("dataset_schema.v1", dataset.schema.to_dict())
+    model = fit_arm(panel, arm)
+    return export_onnx(model, contract_of(model, panel, schema=schema))
+
+
+def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+    evaluation = json.loads(files["evaluation.json"])
+    preprocessing = json.loads(files["preprocessing.json"])
+    chosen = _chosen(evaluation)
+    read = {*chosen["covariates"]}
+    return {
+        "kind": "training",
+        "trust": trust_of(evaluation),
+        "chosen": chosen["name"],
+        "choice": evaluation["choice"],
+        "tried": [_line(arm) for arm in evaluation["arms"]],
+        "uplift": [c for c in evaluation["comparisons"] if c["against"] == "target_only"],
+        "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in SHOWN},
+        "serving": {
+            "horizon": plan["horizon"],
+            "needs_future": chosen["spec"]["known_future"],
+            "covariates": [
+                {"name": c.name, "type": c.type, "role": c.role} for c in dataset.schema.covariates if c.name in read
+            ],
+            "freq": panel.axis.freq,
+            "series_count": len(panel.unique_id),
+            "model": digest_of_bytes(files["model.onnx"]),
+        },
+        "preprocessing": [{"kind": r["kind"], "changed": r["changed"]} for r in preprocessing["records"]],
+        "artifacts": [
+            {
+                "name": name, "digest": digest_of_bytes(data), "size": len(data),
+                "media_type": JSON_TYPE if name.endswith(".json") else "application/onnx",
+            }
+            for name, data in files.items()
+        ],
+        "warnings": [*preprocessing["warnings"], *evaluation["warnings"]],
+    }  # fmt: skip
+
+
+def _chosen(evaluation: dict[str, Any]) -> dict[str, Any]:
+    arm: dict[str, Any] = next(arm for arm in evaluation["arms"] if arm["name"] == evaluation["chosen"])
+    return arm
+
+
+def _line(arm: dict[str, Any]) -> dict[str, Any]:
+    scores = {m["name"]: m["value"] for m in arm["metrics"]}
+    shown = {name: _short(scores.get(name)) for name in SHOWN}
+    return {
+        "arm": arm["name"],
+        "covariates": arm["covariates"],
+        "validation_MASE": _short(arm["validation_mase"]),
+        **shown,
+        "coverage_80": _short(scores.get("coverage_80")),
+        "coverage_95": _short(scores.get("coverage_95")),
+    }
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,91 @@
+"""A forecast run: panel, future, model session, and the document that callers read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from mcp_forecast_engine.data.future import with_future
+from mcp_forecast_engine.data.profile import time_text
+from mcp_forecast_engine.factory.inputs import Panels
+from mcp_forecast_engine.serving.forecast import Forecast, forecast
+from mcp_forecast_engine.serving.session import ModelSession, ModelSessions
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.identity import canonical_bytes
+
+if TYPE_CHECKING:
+    from mcp_forecast_engine.runtime.job import Job
+
+OnProgress = Callable[[int, int, str], None]
+
+
+class Serving:
+    """Answers forecast plans; keeps the models and panels it used last."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self._artifacts = artifacts
+        self._sessions, self._panels = ModelSessions(), Panels()
+
+    def document(self, plan: dict[str, Any], on_progress: OnProgress) -> bytes:
+        """The forecast of a plan as canonical JSON. `on_progress` may raise to stop it between batches.
+
+        Raises CovariatesMismatch, DataInvalid, ArtifactCorrupt.
+        """
+        panel, _, dataset = self._panels.get(plan, self._artifacts)
+        session = self._session(plan["model_digest"])
+        if plan["future"]:
+            rows = json.loads(self._artifacts.get(plan["future"]))
+            layout = session.contract.layout
+            panel = with_future(panel, dataset.schema, rows, layout.horizon, layout.known_future)
+        made = forecast(session, panel, on_progress=on_progress)
+        trained = json.loads(self._artifacts.get(plan["training_document"]))
+        series = _columns(made, plan["horizon"], plan["levels"], panel.axis)
+        return canonical_bytes(
+            {
+                "kind": "inference",
+                "model": {"run_id": plan["model_run_id"], "chosen": trained["chosen"], "digest": plan["model_digest"]},
+                "dataset_id": plan["dataset_id"],
+                "horizon": plan["horizon"],
+                "levels": plan["levels"],
+                "trust": trained["trust"],
+                "series": series,
+            }
+        )
+
+    def infer(self, job: Job) -> bytes:
+        """The same, as the work of a queued run."""
+
+        def told(done: int, total: int, text: str) -> None:
+            job.progress(done, total, text)
+            job.check()
+
+        return self.document(job.run.plan, told)
+
+    def _session(self, digest: str) -> ModelSession:
+        return self._sessions.find(digest) or self._sessions.get(digest, self._artifacts.get(digest))
+
+
+_DIGITS: Final = 7  # what float32 carries
+
+
+def _columns(made: Forecast, horizon: int, levels: list[int], axis: Any) -> list[dict[str, Any]]:
+    bounds = {}
+    for level in levels:
+        low = round((100 - level) / 200, 4)
+        bounds |= {f"lo-{level}": made.at(low), f"hi-{level}": made.at(round(1 - low, 4))}
+    return [
+        {
+            "unique_id": name,
+            "ds": [time_text(int(at), axis) for at in made.ds[i, :horizon]],
+            "median": _rounded(made.median[i, :horizon]),
+            **{column: _rounded(values[i, :horizon]) for column, values in bounds.items()},
+        }
+        for i, name in enumerate(made.unique_id)
+    ]
+
+
+def _rounded(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
+    return [float(f"{value:.{_DIGITS}g}") for value in values.tolist()]

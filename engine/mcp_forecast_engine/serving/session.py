@@ -1,0 +1,81 @@
+"""A model file becomes something that answers; a few stay loaded, by digest."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.errors import ArtifactCorrupt
+from mcp_forecast_engine.models.contract import KEY, Contract, read_contract
+from mcp_forecast_engine.models.features import Inputs
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ModelSession:
+    """A loaded model: its contract, and `run` from inputs to quantiles."""
+
+    contract: Contract
+    _runtime: Any
+    _reads: tuple[str, ...]
+
+    def run(self, inputs: Inputs) -> Floats:
+        """Quantiles of B windows, (B, horizon, levels)."""
+        every = {
+            "target": inputs.target.astype(np.float32),
+            "cov_hist": inputs.cov_hist.astype(np.float32),
+            "cov_future": inputs.cov_future.astype(np.float32),
+            "static": inputs.static.astype(np.float32),
+            "phase": inputs.phase.astype(np.int64),
+        }
+        (found,) = self._runtime.run(["quantiles"], {name: every[name] for name in self._reads})
+        return np.asarray(found, np.float64)
+
+
+def load_model(content: bytes) -> ModelSession:
+    """Load an exported model on one thread; raises ArtifactCorrupt where the bytes are no model of ours."""
+    # Imported here: tools/list must not wait for the runtime.
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        runtime = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
+        raise ArtifactCorrupt("the bytes are no ONNX model that can be loaded") from error
+    contract = read_contract(runtime.get_modelmeta().custom_metadata_map.get(KEY, ""))
+    return ModelSession(contract, runtime, tuple(part.name for part in runtime.get_inputs()))
+
+
+class ModelSessions:
+    """The most recently used models, by digest; safe to share between threads."""
+
+    def __init__(self, capacity: int = 8) -> None:
+        self._capacity, self._lock = capacity, Lock()
+        self._loaded: OrderedDict[str, ModelSession] = OrderedDict()
+
+    def get(self, digest: str, content: bytes) -> ModelSession:
+        """The session of a digest, loaded from `content` where it is not at hand."""
+        with self._lock:
+            if digest in self._loaded:
+                self._loaded.move_to_end(digest)
+                return self._loaded[digest]
+        session = load_model(content)
+        with self._lock:
+            self._loaded[digest] = session
+            while len(self._loaded) > self._capacity:
+                self._loaded.popitem(last=False)
+        return session
+
+    def find(self, digest: str) -> ModelSession | None:
+        """The session of a digest where it is loaded already: saves reading the bytes."""
+        with self._lock:
+            return self._loaded.get(digest)

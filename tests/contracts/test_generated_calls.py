@@ -1,0 +1,115 @@
+"""Generated calls, valid and mutated: a typed answer each time, and no effect from an invalid one."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from anyio.from_thread import start_blocking_portal
+from conftest import Desk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis_jsonschema import from_schema
+from sqlalchemy import text
+
+from mcp_forecast.app import open_app
+from mcp_forecast.settings import read_settings
+from mcp_forecast_contracts.catalogue import ORDER, documents
+from mcp_forecast_contracts.errors import CODES
+from mcp_forecast_contracts.registry import CONTRACTS
+
+EACH = settings(
+    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+ODD: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("x" * 100_000), st.just("../../etc"),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), st.just(2**70),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """One desk for all generated calls; limits raised by setting."""
+    home = tmp_path_factory.mktemp("generated")
+    raised = {"MCP_FORECAST_RATE_PER_S": "1e9", "MCP_FORECAST_RATE_BURST": "1e9"}
+    with start_blocking_portal() as portal:
+        app = open_app(read_settings({"MCP_FORECAST_HOME": str(home), **raised}, Path(home)))
+        yield Desk(app, portal)
+        app.close()
+
+
+def effects(desk: Desk) -> tuple[int, ...]:
+    tables = ("dataset", "run", "idempotency_key")
+    with desk.app.database.read() as connection:
+        return tuple(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables)
+
+
+def typed(desk: Desk, tool: str, arguments: object) -> dict[str, Any]:
+    began = time.monotonic()
+    answer = desk.call(tool, arguments)
+    assert time.monotonic() - began < 2, (tool, arguments)
+    jsonschema.validate(answer, documents()[tool]["output_schema"])
+    if not answer["ok"]:
+        assert answer["error"]["code"] in CODES
+        assert answer["error"]["code"] != "INTERNAL", (tool, arguments)
+        assert answer["error"]["next_step"]
+    return answer
+
+
+@pytest.mark.parametrize("tool", ORDER)
+def test_valid_calls_get_a_typed_answer_and_most_pass_the_contract(desk: Desk, tool: str) -> None:
+    codes: Counter[str] = Counter()
+
+    @EACH
+    @given(from_schema(documents()[tool]["input_schema"]))
+    def each(arguments: dict[str, Any]) -> None:
+        answer = typed(desk, tool, arguments)
+        codes["OK" if answer["ok"] else answer["error"]["code"]] += 1
+
+    each()
+    assert codes["INVALID_ARGUMENTS"] <= 0.4 * codes.total(), codes
+
+
+@pytest.mark.parametrize("tool", ORDER)
+def test_mutated_calls_are_refused_without_effect(desk: Desk, tool: str) -> None:
+    schema = documents()[tool]["input_schema"]
+    judge = jsonschema.Draft202012Validator(schema)
+    names = [*schema["properties"], "unknown", "Horizon", ""]
+
+    @EACH
+    @given(from_schema(schema), st.sampled_from(names), ODD)
+    def each(arguments: dict[str, Any], name: str, value: Any) -> None:
+        mutated = {**arguments, name: value}
+        before = effects(desk)
+        answer = typed(desk, tool, mutated)
+        if not judge.is_valid(mutated):
+            assert answer["error"]["code"] == "INVALID_ARGUMENTS", (mutated, answer)
+            assert effects(desk) == before
+
+    each()
+
+
+@pytest.mark.parametrize("tool", ORDER)
+def test_the_model_and_the_published_schema_accept_the_same(tool: str) -> None:
+    schema = documents()[tool]["input_schema"]
+    judge = jsonschema.Draft202012Validator(schema)
+    names = list(schema["properties"]) or ["x"]
+
+    @EACH
+    @given(from_schema(schema), st.sampled_from(names), ODD | st.sampled_from([1.0, 1.5, "1", -1, 0, 10**9]))
+    def each(arguments: dict[str, Any], name: str, value: Any) -> None:
+        for candidate in (arguments, {**arguments, name: value}):
+            try:
+                CONTRACTS[tool].arguments.model_validate(candidate)
+                accepted = True
+            except ValueError:
+                accepted = False
+            finite = value == value and value not in (float("inf"), float("-inf"))
+            assert accepted == judge.is_valid(candidate) or not finite, candidate
+
+    each()
