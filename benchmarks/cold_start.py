@@ -107,7 +107,7 @@ def _trained_run(home: Path) -> dict[str, Any] | None:
 
 
 def _memory(server: wire.StdioServer) -> float:
-    return psutil.Process(server.process.pid).memory_info().rss / 2**20
+    return float(psutil.Process(server.process.pid).memory_info().rss) / 2**20
 
 
 def _print(rows: dict[str, list[Figures]]) -> None:

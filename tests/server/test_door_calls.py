@@ -46,8 +46,9 @@ async def test_only_what_is_there_is_announced(mode: str) -> None:
         announced = client.server_capabilities.model_dump(exclude_none=True, by_alias=True)
         assert announced == {"tools": {"listChanged": False}}
         assert client.instructions == INSTRUCTIONS
-        assert client.server_info.name == "mcp-forecast"
-        assert client.server_info.version
+        info = client.server_info
+        assert info is not None
+        assert (info.name, bool(info.version)) == ("mcp-forecast", True)
 
 
 async def test_the_instructions_fit_what_every_client_keeps_and_name_every_tool_that_exists() -> None:

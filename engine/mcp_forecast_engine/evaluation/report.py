@@ -75,6 +75,29 @@ class ArmReport:
         }
 
 
+def read_arm(plain: Mapping[str, Any]) -> ArmReport:
+    """The arm that `to_dict` wrote: what is needed to fit and serve it; scores stay what they were."""
+    spec, intervals = dict(plain["spec"]), plain["intervals"]
+    lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
+    return ArmReport(
+        name=plain["name"],
+        family=plain["family"],
+        covariates=tuple(plain["covariates"]),
+        spec=ForecastSpec(**{**spec, **lists}),
+        settings=plain["settings"],
+        validation_mase=_float(plain["validation_mase"]),
+        metrics=tuple(Metric(m["name"], _float(m["value"]), m["definition"]) for m in plain["metrics"]),
+        coverage_by_step={k: tuple(_float(x) for x in v) for k, v in plain["coverage_by_step"].items()},
+        intervals=Intervals(
+            offsets=tuple(tuple(row) for row in intervals["offsets"]),
+            spread=intervals["spread"],
+            phase=intervals["phase"],
+            residuals=intervals["residuals"],
+            widening=intervals["widening"],
+        ),
+    )
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How much better one arm is than another on the same windows: skill = 1 - loss / loss of the other.
@@ -144,3 +167,7 @@ class BacktestReport:
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -11,7 +11,7 @@ from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
-from mcp_forecast_engine.evaluation.trust import trust_of
+from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.models.contract import contract_of
 from mcp_forecast_engine.models.export import export_onnx
@@ -46,7 +46,8 @@ def _evaluate(job: Job, panel: Panel, plan: dict[str, Any]) -> bytes:
         job.check()
 
     windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
-    return canonical_bytes(backtest(panel, default_candidates(panel), windows, on_progress=told).to_dict())
+    found = backtest(panel, default_candidates(panel), windows, on_progress=told)
+    return canonical_bytes({**found.to_dict(), "trust": judge(found).to_dict()})
 
 
 def _export(panel: Panel, arm: ArmReport, dataset: Dataset) -> bytes:
@@ -62,11 +63,11 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
     read = {*chosen["covariates"]}
     return {
         "kind": "training",
-        "trust": trust_of(evaluation),
+        "trust": _trust(evaluation, chosen),
         "chosen": chosen["name"],
         "choice": evaluation["choice"],
         "tried": [_line(arm) for arm in evaluation["arms"]],
-        "uplift": [c for c in evaluation["comparisons"] if c["against"] == "target_only"],
+        "uplift": [_compared(c) for c in evaluation["comparisons"] if c["against"] == "target_only"],
         "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in SHOWN},
         "serving": {
             "horizon": plan["horizon"],
@@ -78,7 +79,9 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
             "series_count": len(panel.unique_id),
             "model": digest_of_bytes(files["model.onnx"]),
         },
-        "preprocessing": [{"kind": r["kind"], "changed": r["changed"]} for r in preprocessing["records"]],
+        "preprocessing": [
+            {"step": r["step"]["kind"], "changed": r["changed"], "summary": r["summary"]} for r in preprocessing["steps"]
+        ],
         "artifacts": [
             {
                 "name": name, "digest": digest_of_bytes(data), "size": len(data),
@@ -93,6 +96,28 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
 def _chosen(evaluation: dict[str, Any]) -> dict[str, Any]:
     arm: dict[str, Any] = next(arm for arm in evaluation["arms"] if arm["name"] == evaluation["chosen"])
     return arm
+
+
+def _trust(evaluation: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """The verdict with its reasons, and the figures behind it."""
+    judged, scores = evaluation["trust"], {m["name"]: m["value"] for m in chosen["metrics"]}
+    against = [c for c in evaluation["comparisons"] if (c["arm"], c["metric"]) == (chosen["name"], "MASE")]
+    skill = next((c for c in against if c["against"] == "seasonal_naive"), None)
+    return {
+        "verdict": judged["verdict"],
+        "reasons": [reason["text"] for reason in judged["reasons"]],
+        "notes": judged["notes"],
+        "skill": None if skill is None else {**_compared(skill), "definition": skill["definition"]},
+        "coverage": {"80": _short(scores.get("coverage_80")), "95": _short(scores.get("coverage_95"))},
+        "windows": evaluation["plan"]["test_windows"],
+    }
+
+
+def _compared(comparison: dict[str, Any]) -> dict[str, Any]:
+    """value: share of the loss that the arm saves; low, high: its 95 % interval."""
+    numbers = {"value": comparison["skill"], "low": comparison["low"], "high": comparison["high"]}
+    named = {name: comparison[name] for name in ("arm", "against", "metric")}
+    return {**named, **{name: _short(number) for name, number in numbers.items()}}
 
 
 def _line(arm: dict[str, Any]) -> dict[str, Any]:

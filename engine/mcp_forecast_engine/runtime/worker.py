@@ -62,8 +62,10 @@ def work(
         heartbeat = Heartbeat(job, database=database, artifacts=artifacts, clock=clock, lease_s=lease_s)
         with _alarm(left_s + LAST_RESORT_S):
             heartbeat.start()
-            end = _perform(job, perform, artifacts, milestone)
-            heartbeat.stop()
+            try:
+                end = _perform(job, perform, artifacts, milestone)
+            finally:
+                heartbeat.stop()
             _record(job, end, database, clock(), lease_s)
     except StaleEpoch as error:
         log.warning("leaving: %s", error.message)

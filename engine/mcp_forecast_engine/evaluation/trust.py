@@ -1,0 +1,113 @@
+"""May one act on this forecast? A verdict with reasons, and everything that was tried."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mcp_forecast_engine.evaluation.candidates import BASELINE
+from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES
+from mcp_forecast_engine.evaluation.report import ArmReport, BacktestReport, Comparison
+
+Verdict = Literal["trust", "caution", "do_not_trust"]
+
+# An 80 % interval that holds within 8 points is usable; one that misses twice as often as it says is not.
+COVERAGE_GOOD = (0.72, 0.88)
+COVERAGE_LEAST = 0.6
+_TRIED = ("MASE", "WQL", "MAE", "coverage_80")
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One finding: how grave it is, and a sentence for the person who decides."""
+
+    verdict: Verdict
+    text: str
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The verdict is that of the gravest reason.
+
+    tried: per arm its name, what it read and its scores. notes: what the numbers assume.
+    """
+
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    notes: tuple[str, ...]
+    tried: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "verdict": self.verdict,
+            "reasons": [asdict(reason) for reason in self.reasons],
+            "notes": list(self.notes),
+            "tried": list(self.tried),
+        }
+
+
+def judge(report: BacktestReport) -> Trust:
+    """Weigh skill against seasonal naive, coverage and the amount of evidence."""
+    arm = report.arm(report.chosen)
+    reasons = [_skill(report, arm), _coverage(arm), _evidence(report)]
+    reasons += [Reason("caution", warning) for warning in report.warnings]
+    verdict = max((reason.verdict for reason in reasons), key=_GRAVITY.index)
+    return Trust(verdict, tuple(reasons), _notes(arm), tuple(_tried(arm) for arm in report.arms))
+
+
+_GRAVITY: tuple[Verdict, ...] = ("trust", "caution", "do_not_trust")
+
+
+def _skill(report: BacktestReport, arm: ArmReport) -> Reason:
+    if arm.name == BASELINE:
+        return Reason("caution", "no model beat seasonal naive before the test part, so seasonal naive is what answers")
+    found = next((c for c in report.comparisons if (c.arm, c.against, c.metric) == (arm.name, BASELINE, "MASE")), None)
+    if found is None or not math.isfinite(found.skill):
+        return Reason("caution", "the error could not be compared with seasonal naive")
+    text = f"error {abs(found.skill):.0%} {'below' if found.skill >= 0 else 'above'} seasonal naive{_between(found)}"
+    if found.skill <= 0:
+        return Reason("do_not_trust", f"{text}: repeating the last season would have been as good or better")
+    if found.low is None or found.low <= 0:
+        return Reason("caution", f"{text}: this may be luck")
+    return Reason("trust", text)
+
+
+def _between(found: Comparison) -> str:
+    if found.low is None or found.high is None:
+        return " (too few windows for an interval)"
+    return f" (95 % interval of the gain: {found.low:.0%} to {found.high:.0%})"
+
+
+def _coverage(arm: ArmReport) -> Reason:
+    share = arm.metric("coverage_80")
+    if not math.isfinite(share):
+        return Reason("do_not_trust", "no observed step was left to check the intervals on")
+    text = f"the 80 % interval held {share:.0%} of the time"
+    if share < COVERAGE_LEAST:
+        return Reason("do_not_trust", text)
+    return Reason("trust" if COVERAGE_GOOD[0] <= share <= COVERAGE_GOOD[1] else "caution", text)
+
+
+def _evidence(report: BacktestReport) -> Reason:
+    windows, series = report.plan.test_windows, report.series
+    text = f"tested on {windows} forecasts of {series} series, {report.scored_steps} observed steps"
+    return Reason("trust" if windows >= ENOUGH_WINDOWS or series >= MANY_SERIES else "caution", text)
+
+
+def _notes(arm: ArmReport) -> tuple[str, ...]:
+    if not arm.spec.known_future:
+        return ()
+    names = ", ".join(arm.spec.known_future)
+    return (f"the backtest was given what {names} turned out to be; with forecasts of them the error will be larger",)
+
+
+def _tried(arm: ArmReport) -> dict[str, Any]:
+    scores = {name: arm.metric(name) for name in _TRIED}
+    return {
+        "name": arm.name,
+        "covariates": list(arm.covariates),
+        "validation_mase": arm.validation_mase if math.isfinite(arm.validation_mase) else None,
+        **{name: value if math.isfinite(value) else None for name, value in scores.items()},
+    }

@@ -1,0 +1,95 @@
+"""Many callers, one home: each key works once, nobody gets an untyped answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from conftest import Answer, Desk
+from sqlalchemy import text
+
+from mcp_forecast.settings import Settings, child_environment
+
+ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
+RACER = """
+import json, sys, threading
+from anyio.from_thread import start_blocking_portal
+from mcp_forecast.app import open_app
+from mcp_forecast.caller import Caller
+from mcp_forecast.pipeline import call
+from mcp_forecast.settings import process_settings
+app = open_app(process_settings())
+me = Caller("racer", frozenset({"forecast:read", "forecast:write"}), "test")
+request = json.loads(sys.argv[1])
+with start_blocking_portal() as portal:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for key in range(10):
+        answer = portal.call(call, app, "run_training", {**request, "horizon": 7 + key, "idempotency_key": f"k{key}"}, me)
+        print(json.dumps([answer["ok"], answer.get("result", {}).get("run_id")]), flush=True)
+app.close()
+"""
+
+
+def runs_and_keys(desk: Desk) -> tuple[int, int]:
+    with desk.app.database.read() as connection:
+        runs = connection.execute(text("SELECT count(*) FROM run")).scalar_one()
+        keys = connection.execute(text("SELECT count(*) FROM idempotency_key WHERE tool = 'run_training'")).scalar_one()
+    return runs, keys
+
+
+def test_many_threads_with_the_same_keys_make_one_run_per_key(
+    open_desk: Callable[[Settings], Desk], settings: Settings
+) -> None:
+    desk = open_desk(replace(settings, workers=0))
+    dataset = desk.call("register_dataset", {"rows": ROWS, "freq": "D"})["result"]["dataset_id"]
+    answers: list[Answer] = []
+
+    def ask() -> None:
+        for key in range(6):
+            request = {"dataset_id": dataset, "horizon": 7 + key, "idempotency_key": f"k{key}"}
+            answers.append(desk.call("run_training", request))
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(answer["ok"] for answer in answers)
+    assert len({answer["result"]["run_id"] for answer in answers}) == 6
+    assert sum(not answer["replayed"] for answer in answers) == 6
+    assert runs_and_keys(desk) == (6, 6)
+
+
+def test_several_processes_on_one_home_make_one_run_per_key(
+    open_desk: Callable[[Settings], Desk], settings: Settings, tmp_path: Path
+) -> None:
+    settings = replace(settings, workers=0)
+    desk = open_desk(settings)
+    dataset = desk.call("register_dataset", {"rows": ROWS, "freq": "D"})["result"]["dataset_id"]
+    command = [sys.executable, "-c", RACER, json.dumps({"dataset_id": dataset})]
+    racers = [
+        subprocess.Popen(command, env=child_environment(settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    outputs = []
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    for racer in racers:
+        outputs.append([json.loads(line) for line in racer.communicate(timeout=60)[0].splitlines()])
+    assert all(ok for lines in outputs for ok, _ in lines)
+    assert [len(lines) for lines in outputs] == [10, 10, 10, 10]
+    assert len({run for lines in outputs for _, run in lines}) == 10
+    assert runs_and_keys(desk) == (10, 10)
+    assert os.environ.get("MCP_FORECAST_HOME") is None
