@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.text import Text
 
-from mcp_forecast.picture import Band, SeriesPicture, Stamp, places
+from mcp_forecast.picture import Band, SeriesPicture, places
 
 ROWS: Final = 16
 _MARGIN: Final = 10  # columns left of the axis
@@ -116,7 +116,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def _time_axis(canvas: _Canvas, stamps: Sequence[Stamp], x: Sequence[float]) -> Text:
+def _time_axis(canvas: _Canvas, stamps: Sequence[str], x: Sequence[float]) -> Text:
     count = max(min(canvas.columns // _LABEL, 6), 2)
     wanted = [round(i * (len(x) - 1) / (count - 1)) for i in range(count)]
     axis, labels = ["─"] * canvas.columns, [" "] * canvas.columns
@@ -129,11 +129,10 @@ def _time_axis(canvas: _Canvas, stamps: Sequence[Stamp], x: Sequence[float]) -> 
     return Text(f"{margin}└{''.join(axis)}\n{margin} {''.join(labels)}", style="dim")
 
 
-def _label(stamp: Stamp) -> str:
-    text = str(stamp)
-    return text[:10] if text.endswith("T00:00:00") else text[:16].replace("T", " ")
+def _label(stamp: str) -> str:
+    return stamp[:10] if stamp.endswith("T00:00:00") else stamp[:16].replace("T", " ")
 
 
-def _numbers(stamps: Sequence[Stamp]) -> list[float]:
+def _numbers(stamps: Sequence[str]) -> list[float]:
     """Seconds since 1970 for dates, the number itself for steps."""
     return [p.timestamp() if isinstance(p, datetime) else float(p) for p in places(stamps)]

@@ -1,4 +1,4 @@
-"""Exception → error body: the one table, for every door. Codes are raised where they are known, never read out of text."""
+"""Exception → error body: the one table, for every door; a code is raised where it is known, never read out of text."""
 
 from __future__ import annotations
 

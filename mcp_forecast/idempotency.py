@@ -8,8 +8,7 @@ from typing import Any
 
 from mcp_forecast_engine.store.identity import canonical_bytes
 from sqlalchemy import Connection, bindparam, select, update
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast.errors import Refusal
 from mcp_forecast.tables import KeyRow
@@ -18,10 +17,8 @@ _TABLE = KeyRow.__table__  # type: ignore[attr-defined]
 _SCOPE = ("caller", "tool", "key")
 _AT = [_TABLE.c[name] == bindparam(f"at_{name}") for name in _SCOPE]
 _FIND = select(_TABLE.c.fingerprint, _TABLE.c.request_id, _TABLE.c.answer).where(*_AT)
-_CLAIM = {
-    "sqlite": sqlite_insert(_TABLE).on_conflict_do_nothing(index_elements=_SCOPE).returning(_TABLE.c.key),
-    "postgresql": pg_insert(_TABLE).on_conflict_do_nothing(index_elements=_SCOPE).returning(_TABLE.c.key),
-}
+# The PostgreSQL construct compiles for SQLite too.
+_CLAIM = insert(_TABLE).on_conflict_do_nothing(index_elements=_SCOPE).returning(_TABLE.c.key)
 _ANSWER = update(_TABLE).where(*_AT).values(answer=bindparam("new_answer"), request_id=bindparam("new_request_id"))
 
 
@@ -51,7 +48,7 @@ class Stored:
 
 
 def find(connection: Connection, claim: Claim) -> Stored | None:
-    """The stored answer of this key, if any. Raises Refusal IDEMPOTENCY_CONFLICT when it was used for other arguments."""
+    """The stored answer of this key, if any. Raises Refusal IDEMPOTENCY_CONFLICT if it stands for other arguments."""
     row = connection.execute(_FIND, claim.at).first()
     if row is None:
         return None
@@ -71,7 +68,7 @@ def claim_key(connection: Connection, claim: Claim, *, now: float) -> bool:
         "caller": claim.caller, "tool": claim.tool, "key": claim.key, "fingerprint": claim.fingerprint,
         "request_id": claim.request_id, "answer": "", "created_at": now,
     }  # fmt: skip
-    return connection.execute(_CLAIM[connection.dialect.name], row).first() is not None
+    return connection.execute(_CLAIM, row).first() is not None
 
 
 def store_answer(connection: Connection, claim: Claim, *, result: dict[str, Any], warnings: list[str]) -> None:

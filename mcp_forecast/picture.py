@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-Stamp = str | int  # ISO date and time, or a step number
 Band = tuple[Sequence[float], Sequence[float]]
 PANELS: Final = 4  # series in one PNG; more would be too small to read
 _DARK, _GREY, _LIGHT, _BLUE, _ORANGE = "#30363d", "#57606a", "#d0d7de", "#1f6feb", "#d1570c"
@@ -17,12 +16,15 @@ _SHADE: Final = {95: 0.13, 80: 0.22}
 
 @dataclass(frozen=True)
 class SeriesPicture:
-    """One series to draw. bands: per cent → (low, high), as long as median; actual: what came true, if known."""
+    """One series to draw. ds: ISO date and time, or the step number, as forecasts carry it.
+
+    bands: per cent → (low, high), as long as median; actual: what came true, if known.
+    """
 
     name: str
-    history_ds: Sequence[Stamp]
+    history_ds: Sequence[str]
     history: Sequence[float]
-    ds: Sequence[Stamp]
+    ds: Sequence[str]
     median: Sequence[float]
     bands: Mapping[int, Band]
     actual: Sequence[float] | None = None
@@ -32,7 +34,7 @@ def picture_of(
     series: Mapping[str, Any],
     levels: Sequence[int],
     *,
-    history_ds: Sequence[Stamp],
+    history_ds: Sequence[str],
     history: Sequence[float],
     actual: Sequence[float] | None = None,
 ) -> SeriesPicture:
@@ -41,9 +43,9 @@ def picture_of(
     return SeriesPicture(series["unique_id"], history_ds, history, series["ds"], series["median"], bands, actual)
 
 
-def places(stamps: Sequence[Stamp]) -> list[Any]:
-    """Where stamps lie on an axis: a datetime for a date, the number itself for a step."""
-    return [datetime.fromisoformat(s).replace(tzinfo=UTC) if isinstance(s, str) else s for s in stamps]
+def places(stamps: Sequence[str]) -> list[Any]:
+    """Where stamps lie on an axis: a datetime for a date, the number for a step."""
+    return [int(s) if s.lstrip("-").isdigit() else datetime.fromisoformat(s).replace(tzinfo=UTC) for s in stamps]
 
 
 def draw_png(pictures: Sequence[SeriesPicture], path: Path, *, title: str, subtitle: str, x: str, y: str) -> None:
@@ -96,7 +98,10 @@ def _date_axis(axes: Any) -> None:
 
     formats = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
     zeros = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
+    offsets = ["", "", "%Y", "%Y", "%d %b %Y", "%d %b %Y"]
     locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]  # matplotlib's dates are untyped
-    formatter = ConciseDateFormatter(locator, formats=formats, zero_formats=zeros)  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(  # type: ignore[no-untyped-call]
+        locator, formats=formats, zero_formats=zeros, offset_formats=offsets
+    )
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(formatter)

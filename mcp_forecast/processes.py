@@ -13,7 +13,7 @@ _TABLE = ProcessRow.__table__  # type: ignore[attr-defined]
 
 
 def begin(connection: Connection, process_id: str, *, pid: int, pid_started: float, now: float) -> None:
-    """Enter a start, and every earlier process that ended without saying so (its last group, at most 0.1 s, may be lost)."""
+    """Enter a start, and every earlier process that ended without a word (its last 0.1 s of entries may be lost)."""
     for row in connection.execute(select(_TABLE).where(_TABLE.c.ended_at.is_(None))).all():
         if not _alive(row.pid, row.pid_started):
             connection.execute(update(_TABLE).where(_TABLE.c.process_id == row.process_id).values(ended_at=now))
@@ -32,7 +32,7 @@ def end(connection: Connection, process_id: str, *, now: float) -> None:
 
 def _alive(pid: int, pid_started: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - pid_started) < 1.0
+        return bool(abs(psutil.Process(pid).create_time() - pid_started) < 1.0)
     except psutil.NoSuchProcess:
         return False
 

@@ -44,7 +44,8 @@ class Tool:
 
     wait: async, on the loop, before a read. read: the answer of a read tool; `short` says it may run on the loop.
     prepare: the long part of a command, in a worker thread, leaving nothing but content-addressed bytes.
-    commit: the effect, inside the one transaction. settled: whether a stored answer still stands (else the key works again).
+    commit: the effect, inside the one transaction. settled: whether a stored answer still stands; if not, the key works
+    again.
     """
 
     contract: Contract

@@ -1,4 +1,4 @@
-"""The entry of a worker process: `python -m mcp_forecast.worker RUN_ID EPOCH`, started by a supervisor, outliving it."""
+"""The entry of a worker process, started by a supervisor and outliving it: `python -m mcp_forecast.worker RUN EPOCH`."""
 
 from __future__ import annotations
 

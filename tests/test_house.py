@@ -86,7 +86,9 @@ def test_every_public_function_and_class_has_a_docstring() -> None:
 
 
 def _is_public(tree: ast.Module, node: ast.AST) -> bool:
-    classes = [n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_") and not _is_protocol(n)]
+    classes = [
+        n for n in tree.body if isinstance(n, ast.ClassDef) and not n.name.startswith("_") and not _is_protocol(n)
+    ]
     return node in tree.body or any(node in n.body for n in classes)
 
 
@@ -113,7 +115,8 @@ def test_everything_is_caught_only_at_the_listed_boundaries() -> None:
     for path, tree in sources():
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler) and (
-                node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+                node.type is None
+                or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
             ):
                 ends_in_raise = isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None
                 found[path] += not ends_in_raise
@@ -135,7 +138,9 @@ def test_nothing_pickles() -> None:
 
 
 def test_every_engine_error_has_a_code() -> None:
-    classes = {c for _, c in inspect.getmembers(engine_errors, inspect.isclass) if issubclass(c, engine_errors.EngineError)}
+    classes = {
+        c for _, c in inspect.getmembers(engine_errors, inspect.isclass) if issubclass(c, engine_errors.EngineError)
+    }
     assert classes - {engine_errors.EngineError} == set(CODE_OF)
     for cls in CODE_OF:
         body = error_body(cls("what was found"), correlation_id="c")
@@ -186,7 +191,11 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_no_committed_file_names_a_path_of_a_machine() -> None:
     suspicious = re.compile(r"(?<![\w.])/(?:work|root|home/\w+|Users/\w+)/")
     texts = [p for p in ROOT.rglob("*") if p.suffix in {".py", ".md", ".toml", ".json"} and p.is_file()]
-    own = [p for p in texts if not any(part.startswith(".") or part == "node_modules" for part in p.relative_to(ROOT).parts)]
+    own = [
+        p
+        for p in texts
+        if not any(part.startswith(".") or part == "node_modules" for part in p.relative_to(ROOT).parts)
+    ]
     named = [p.relative_to(ROOT).as_posix() for p in own if suspicious.search(p.read_text(encoding="utf-8"))]
     assert named == []
 

@@ -25,9 +25,7 @@ def read_allowed(path: str, roots: Sequence[Path]) -> bytes:
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise Refusal(
-                "FILE_UNREADABLE", f"{path!r} is no regular file", field="path", allowed="one CSV or Parquet file"
-            )
+            raise Refusal("FILE_UNREADABLE", f"{path!r} is no regular file", field="path", allowed="CSV or Parquet")
         if found.st_size > MAX_BYTES:
             raise Refusal(
                 "FILE_UNREADABLE", f"{path!r} has {found.st_size} bytes; at most {MAX_BYTES} are read", field="path"
@@ -48,7 +46,7 @@ def _resolve(path: str, roots: Sequence[Path]) -> Path:
             f"{path!r} lies outside the allowed folders",
             field="path",
             allowed=[str(root) for root in roots],
-            next_step="move the file below an allowed folder, start the server in its folder, or set MCP_FORECAST_ROOTS",
+            next_step="move the file below an allowed folder, start the server in its folder or set MCP_FORECAST_ROOTS",
         )
     return next((real for real in inside if real.exists()), inside[0])
 

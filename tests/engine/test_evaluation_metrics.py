@@ -60,10 +60,7 @@ def test_every_metric_equals_the_public_library(scored: Scored) -> None:
         "RMSE": np.sqrt(losses.mse(frame, ["m"])["m"].mean()),
         "sMAPE": 200 * losses.smape(frame, ["m"])["m"].mean(),
         "coverage_80": losses.coverage(frame, ["m"], 80)["m"].mean(),
-        "WQL": 2
-        * losses.mqloss(frame, deciles, np.array(DECILES))["m"].sum()
-        * HORIZON
-        / np.abs(scored.y).sum(),
+        "WQL": 2 * losses.mqloss(frame, deciles, np.array(DECILES))["m"].sum() * HORIZON / np.abs(scored.y).sum(),
         "pinball": losses.mqloss(frame, every, np.array(QUANTILES))["m"].mean(),
     }
     for name, value in theirs.items():
@@ -84,9 +81,7 @@ def test_filled_steps_are_not_scored(scored: Scored) -> None:
 
 
 def test_an_undefined_number_is_null_in_json_and_keeps_its_definition(scored: Scored) -> None:
-    flat = Scored(
-        scored.series, scored.window, scored.y, scored.observed, scored.quantiles, np.zeros(SERIES), SEASON
-    )
+    flat = Scored(scored.series, scored.window, scored.y, scored.observed, scored.quantiles, np.zeros(SERIES), SEASON)
     metric = all_metrics(flat)[0].to_dict()
     assert metric["value"] is None
     assert "y[t - 4]" in metric["definition"]

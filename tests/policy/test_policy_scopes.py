@@ -34,7 +34,13 @@ def test_every_decision_names_the_policy_it_was_made_under() -> None:
 
 @pytest.mark.parametrize(
     "document",
-    [b"", b"[]", b"{}", b'{"policy_id": "x", "revision": "1", "scopes": {"a": 1}}', b'{"policy_id": "x", "scopes": {}}'],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"policy_id": "x", "revision": "1", "scopes": {"a": 1}}',
+        b'{"policy_id": "x", "scopes": {}}',
+    ],
 )
 def test_a_broken_policy_is_refused(document: bytes) -> None:
     with pytest.raises(PolicyInvalid):

@@ -126,7 +126,9 @@ def test_a_caller_without_the_scope_is_denied_and_that_is_committed_at_once(desk
     answer = desk.call("register_dataset", REGISTER, reader)
     assert answer["error"]["code"] == "FORBIDDEN"
     with desk.app.database.read() as connection:
-        codes = connection.execute(select(EntryRow.code).where(EntryRow.request_id == answer["request_id"])).scalars().all()
+        codes = (
+            connection.execute(select(EntryRow.code).where(EntryRow.request_id == answer["request_id"])).scalars().all()
+        )
     assert codes == ["FORBIDDEN"]
     assert count(desk, DatasetRow) == 0
 

@@ -75,7 +75,9 @@ def test_several_processes_on_one_home_make_one_run_per_key(
     dataset = desk.call("register_dataset", {"rows": ROWS, "freq": "D"})["result"]["dataset_id"]
     command = [sys.executable, "-c", RACER, json.dumps({"dataset_id": dataset})]
     racers = [
-        subprocess.Popen(command, env=child_environment(settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, env=child_environment(settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     for racer in racers:

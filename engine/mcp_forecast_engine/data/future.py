@@ -45,7 +45,9 @@ def with_future(panel: Panel, schema: DatasetSchema, rows: Sequence[Row], horizo
 def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:
     absent = next((i for i, row in enumerate(rows) if row.get(schema.time) is None), None)
     if absent is not None:
-        raise DataInvalid(f"future row {absent} has no {schema.time!r}", field="future", allowed=f"{schema.time!r} in every row")
+        raise DataInvalid(
+            f"future row {absent} has no {schema.time!r}", field="future", allowed=f"{schema.time!r} in every row"
+        )
     values = [row[schema.time] for row in rows]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         column = Column("number", np.array(values, np.float64))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.evaluation.intervals import conformal_offsets
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.evaluation.windows import Truth
-from mcp_forecast_engine.models.calibration import Spread, residual_unit, spread_out
+from mcp_forecast_engine.models.calibration import Spread, spread_out
 from mcp_forecast_engine.models.features import Inputs
 from mcp_forecast_engine.models.forecaster import FittedPath
 from mcp_forecast_engine.models.spec import MEDIAN, QUANTILES
@@ -31,7 +31,8 @@ _LOW, _HIGH = QUANTILES.index(0.1), QUANTILES.index(0.9)
 class Step:
     """One window after the arm has forecast it: inputs, path in the windows' units, truth and residuals.
 
-    residual: (S', horizon), truth minus path in the windows' units, NaN where unobserved.
+    residual: (S', horizon), truth minus path in the windows' units, NaN where unobserved. change: (S', 1), see
+    `residual_unit`.
     """
 
     series: Integers
@@ -40,11 +41,11 @@ class Step:
     centre: Floats
     residual: Floats
     truth: Truth
+    change: Floats
 
-    def unit(self, spread: Spread) -> Floats:
-        """What one unit of an offset means in each row, (S', 1)."""
-        lags = self.path.scale(self.inputs).forward(self.inputs.target)
-        return residual_unit(lags, self.path.spec.season_length, spread)
+    def scaled(self, spread: Spread) -> Floats:
+        """Residuals in units of the spread, (S', horizon)."""
+        return self.residual if spread == "level" else np.asarray(self.residual / self.change, np.float64)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def issue(steps: Sequence[Step], plan: BacktestPlan, spread: Spread) -> Issued:
 
 def offsets_from(steps: Sequence[Step], spread: Spread, widening: float) -> Floats:
     """Offsets (horizon, levels) from the residuals of windows, widened around their median."""
-    offsets = conformal_offsets(np.concatenate([step.residual / step.unit(spread) for step in steps]))
+    offsets = conformal_offsets(np.concatenate([step.scaled(spread) for step in steps]))
     median = offsets[:, MEDIAN : MEDIAN + 1]
     return np.asarray((offsets - median) * widening + median, np.float64)
 

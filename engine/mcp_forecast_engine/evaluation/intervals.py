@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 ENOUGH_RESIDUALS = 150
 
 
-def conformal_offsets(residuals: Floats, levels: Sequence[float] = QUANTILES) -> Floats:
+def conformal_offsets(residuals: Floats, levels: tuple[float, ...] = QUANTILES) -> Floats:
     """Quantile offsets per horizon step, (horizon, levels), ascending in the level.
 
     residuals: (n, horizon), truth minus path in the windows' units, NaN where unobserved. Steps are pooled with their
@@ -41,7 +41,8 @@ def _pool(residuals: Floats, step: int) -> Floats:
     return np.sort(pool)
 
 
-def _ranks(count: int, levels: Sequence[float]) -> NDArray[np.int64]:
+@lru_cache(maxsize=4096)
+def _ranks(count: int, levels: tuple[float, ...]) -> NDArray[np.int64]:
     # Rounding first: 0.9 * 10 must be 9 on every platform.
     exact = np.round(np.array(levels) * (count + 1), 9)
     rank = np.where(np.array(levels) < 0.5, np.floor(exact), np.ceil(exact))

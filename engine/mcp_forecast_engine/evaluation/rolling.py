@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.evaluation.adaptive import SPREADS, Step, issue, offsets_from, uncalibrated
+from mcp_forecast_engine.evaluation.adaptive import SPREADS, Issued, Step, issue, offsets_from, uncalibrated
 from mcp_forecast_engine.evaluation.candidates import Candidate
 from mcp_forecast_engine.evaluation.metrics import Scored, pinball
 from mcp_forecast_engine.evaluation.plan import MANY_SERIES, BacktestPlan
 from mcp_forecast_engine.evaluation.progress import Progress
 from mcp_forecast_engine.evaluation.report import Intervals
 from mcp_forecast_engine.evaluation.windows import Window, truth_at, window_at
-from mcp_forecast_engine.models.calibration import Spread
+from mcp_forecast_engine.models.calibration import Spread, residual_unit
 from mcp_forecast_engine.models.features import layout_for, tail_inputs
 from mcp_forecast_engine.models.spec import ForecastSpec, spec_for
 from mcp_forecast_engine.models.table import MODELS
@@ -36,12 +36,12 @@ class ArmRun:
     plan: BacktestPlan
     steps: tuple[Step, ...]
     spread: Spread
+    issued: Issued
 
     def test(self, scale: Floats) -> Scored:
         """The test windows with intervals that knew only windows that had ended before."""
         v = self.plan.validation_windows
-        found = issue(self.steps, self.plan, self.spread).quantiles[v:]
-        return _rows(found, self.steps[v:], v, self.plan, scale)
+        return _rows(self.issued.quantiles[v:], self.steps[v:], v, self.plan, scale)
 
     def validation(self, scale: Floats) -> Scored:
         """The validation windows with the uncalibrated path at every level: for point scores only."""
@@ -51,7 +51,7 @@ class ArmRun:
     def intervals(self) -> Intervals:
         """Offsets for a forecast from the end of the data, from the errors of the last windows."""
         recent = self.steps[-self.plan.residual_windows :]
-        widening = issue(self.steps, self.plan, self.spread).widening
+        widening = self.issued.widening
         phases = np.unique(np.concatenate([step.inputs.phase for step in recent]))
         return Intervals(
             offsets=tuple(tuple(float(x) for x in row) for row in offsets_from(recent, self.spread, widening)),
@@ -76,7 +76,7 @@ def walk(panel: Panel, candidate: Candidate, plan: BacktestPlan, origins: list[I
         steps += _fit_once(panel, windows, group, spec, settings, candidate.family)
         progress.step(f"{candidate.name}: {min(start + plan.refit_every, plan.windows)} of {plan.windows} windows")
     spread = _choose_spread(steps, plan, len(panel.unique_id))
-    return ArmRun(candidate, spec, settings, plan, tuple(steps), spread)
+    return ArmRun(candidate, spec, settings, plan, tuple(steps), spread, issue(steps, plan, spread))
 
 
 def refits(plan: BacktestPlan) -> int:
@@ -109,9 +109,10 @@ def _fit_once(
     found = []
     for window, part, origin in zip(windows, inputs, origins, strict=True):
         truth = truth_at(panel, origin, spec.horizon)
-        centre = path.centre(part)
-        residual = np.where(truth.observed, path.scale(part).forward(truth.y) - centre, np.nan)
-        found.append(Step(window.series, path, part, centre, residual, truth))
+        centre, scale = path.centre(part), path.scale(part)
+        residual = np.where(truth.observed, scale.forward(truth.y) - centre, np.nan)
+        change = residual_unit(scale.forward(part.target), spec.season_length, "change")
+        found.append(Step(window.series, path, part, centre, residual, truth, change))
     return found
 
 

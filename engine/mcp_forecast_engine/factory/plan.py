@@ -11,7 +11,11 @@ from mcp_forecast_engine.store.identity import digest, short_id
 TRAIN_RECIPE: Final = "train_run_key.v1"
 # Named sets of training choices, by revision; the plan carries the whole set, so a changed profile is another run.
 PROFILES: Final[dict[str, dict[str, Any]]] = {
-    "default": {"revision": "1", "arms": ["seasonal_naive", "direct_ridge", "direct_ridge_covariates"], "seed": 20261121},
+    "default": {
+        "revision": "1",
+        "arms": ["seasonal_naive", "direct_ridge", "direct_ridge_covariates"],
+        "seed": 20261121,
+    },
 }
 
 

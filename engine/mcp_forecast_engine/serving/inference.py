@@ -72,7 +72,7 @@ _DIGITS: Final = 7  # what float32 carries
 
 
 def _columns(made: Forecast, horizon: int, levels: list[int], axis: Any) -> list[dict[str, Any]]:
-    bounds = {}
+    bounds: dict[str, Any] = {}
     for level in levels:
         low = round((100 - level) / 200, 4)
         bounds |= {f"lo-{level}": made.at(low), f"hi-{level}": made.at(round(1 - low, 4))}

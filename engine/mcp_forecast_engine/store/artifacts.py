@@ -28,7 +28,8 @@ class ArtifactStore:
                 _write_synced(path, data)
         except OSError as error:
             raise StoreUnavailable(
-                f"cannot write artifact {digest}: {error.strerror}", next_step="free space or fix the home's rights, then retry"
+                f"cannot write artifact {digest}: {error.strerror}",
+                next_step="free space or fix the home's rights, then retry",
             ) from error
         return digest
 

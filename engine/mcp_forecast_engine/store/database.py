@@ -146,11 +146,15 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise StoreUnavailable(f"the database did not {what}: {error.orig}", next_step="retry with the same key") from error
+        raise StoreUnavailable(
+            f"the database did not {what}: {error.orig}", next_step="retry with the same key"
+        ) from error
     except DatabaseError as error:
         if isinstance(error.orig, sqlite3.IntegrityError):
             raise
-        raise StoreUnavailable(f"the database did not {what}: {error.orig}", next_step="check the disk and the home") from error
+        raise StoreUnavailable(
+            f"the database did not {what}: {error.orig}", next_step="check the disk and the home"
+        ) from error
 
 
 def _size(path: Path) -> int:

@@ -6,26 +6,24 @@ import json
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast_engine.errors import NotFound
 from mcp_forecast_engine.store.identity import canonical_bytes
 from mcp_forecast_engine.store.tables import DatasetRow
 
 _TABLE = DatasetRow.__table__  # type: ignore[attr-defined]
-_INSERT = {"sqlite": sqlite_insert, "postgresql": pg_insert}
+# The PostgreSQL construct compiles for SQLite too.
+_INSERT = insert(_TABLE).on_conflict_do_nothing().returning(_TABLE.c.dataset_id)
 
 
 def record(connection: Connection, dataset_id: str, digest: str, summary: dict[str, Any], *, now: float) -> bool:
     """Name a stored dataset; False when the same content was named before (its row stays as it is)."""
-    insert = _INSERT[connection.dialect.name]
     row = {
         "dataset_id": dataset_id, "digest": digest, "artifact": digest,
         "summary": canonical_bytes(summary).decode(), "created_at": now,
     }  # fmt: skip
-    statement = insert(_TABLE).values(row).on_conflict_do_nothing().returning(_TABLE.c.dataset_id)
-    return connection.execute(statement).first() is not None
+    return connection.execute(_INSERT, row).first() is not None
 
 
 def summary(connection: Connection, dataset_id: str) -> dict[str, Any]:

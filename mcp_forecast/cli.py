@@ -1,0 +1,152 @@
+"""The `mcp-forecast` command. Every branch imports what it needs, so that `serve` starts with next to nothing."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import mcp_forecast
+from mcp_forecast.settings import PREFIX, SettingInvalid, process_settings
+
+INTERRUPTED: Final = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 (a check failed), 2 (refused) or 130 (interrupted)."""
+    asked = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = asked.command
+    try:
+        return command(asked)
+    except SettingInvalid as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; a training under way goes on, and the same command finds it again", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of a pipe left; what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mcp-forecast",
+        description="Train, check and serve time-series forecasts: for agents over MCP, and for you.",
+    )
+    parser.add_argument("--version", action="version", version=f"mcp-forecast {mcp_forecast.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_forecast(commands)
+    for name, command, text in (
+        ("serve", _serve, "serve one MCP client on stdin and stdout"),
+        ("http", _http, "serve MCP over HTTP on this machine, behind a bearer token"),
+        ("connect", _connect, "print the lines that connect Claude Code and other MCP clients"),
+        ("settings", _settings, "print every setting, its value and what it is for"),
+    ):
+        commands.add_parser(name, help=text, description=text).set_defaults(command=command)
+    contracts = commands.add_parser("contracts", help="write the contract files of the tools from their models")
+    contracts.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is stale")
+    contracts.set_defaults(command=_contracts)
+    return parser
+
+
+def _add_forecast(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    made = commands.add_parser(
+        "forecast",
+        help="from a CSV or Parquet file to a forecast you can judge",
+        description="Find the columns, try several models on past windows, say whether to trust the best, and forecast.",
+        epilog="example: mcp-forecast forecast sales.csv --horizon 28 --covariates-known price,promo --plot sales.png",
+    )
+    made.add_argument("file", type=Path, metavar="FILE", help="CSV (.csv, .csv.gz) or Parquet")
+    made.add_argument("--horizon", type=int, required=True, metavar="N", help="steps ahead, e.g. 24 for a day of hours")
+    made.add_argument("--time", metavar="COLUMN", help="time column; found by itself if left out")
+    made.add_argument("--target", metavar="COLUMN", help="column to forecast; found by itself if left out")
+    made.add_argument("--series", type=_names, metavar="A,B", help="columns that tell series apart, e.g. store,product")
+    made.add_argument("--freq", help="step, if it should not be found: 15min, h, D, W-SUN, MS")
+    made.add_argument("--time-format", metavar="FORMAT", help="if dates are ambiguous, e.g. %%d/%%m/%%Y")
+    made.add_argument("--drop", type=_names, metavar="A,B", help="columns to leave out")
+    covariates = made.add_mutually_exclusive_group()
+    covariates.add_argument(
+        "--covariates-known", type=_names, default=(), metavar="A,B", help="columns whose future you will know"
+    )
+    covariates.add_argument("--no-covariates", action="store_true", help="use the history of the target alone")
+    made.add_argument("--future", type=Path, metavar="FILE", help="those columns for the steps to forecast")
+    made.add_argument("--plot", type=Path, metavar="OUT.png", help="draw history and forecast")
+    made.add_argument("--csv", type=Path, metavar="OUT.csv", help="write the forecast")
+    made.add_argument("--json", action="store_true", help="print everything as one JSON document instead")
+    made.set_defaults(command=_forecast)
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
+def _forecast(asked: argparse.Namespace) -> int:
+    settings = process_settings()
+    from rich.console import Console
+
+    from mcp_forecast.forecast_command import ForecastRequest, forecast_command
+
+    columns = {name: getattr(asked, name) for name in ("time", "target", "series", "freq", "time_format", "drop")}
+    request = ForecastRequest(
+        file=asked.file,
+        horizon=asked.horizon,
+        columns={name: value for name, value in columns.items() if value},
+        known=tuple(asked.covariates_known),
+        target_only=asked.no_covariates,
+        future=asked.future,
+        plot=asked.plot,
+        csv=asked.csv,
+        json=asked.json,
+    )
+    return forecast_command(request, settings, Console(highlight=False), Console(stderr=True, highlight=False))
+
+
+def _serve(asked: argparse.Namespace) -> int:
+    from mcp_forecast.mcp.stdio_door import serve_stdio
+
+    serve_stdio(process_settings())
+
+
+def _http(asked: argparse.Namespace) -> int:
+    from mcp_forecast.http.server import serve_http
+
+    return serve_http(process_settings())
+
+
+def _connect(asked: argparse.Namespace) -> int:
+    from mcp_forecast.connect import connect_lines
+
+    print(connect_lines(process_settings(), executable=Path(sys.executable).with_name("mcp-forecast")))
+    return 0
+
+
+def _settings(asked: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mcp_forecast.settings import Settings, fields
+
+    settings, table = process_settings(), Table("setting", "value", "what it is for", box=None, padding=(0, 3, 0, 0))
+    for field in fields(Settings):
+        value = getattr(settings, field.name)
+        shown = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
+        table.add_row(PREFIX + field.name.upper(), shown or "–", field.metadata["doc"])
+    Console(highlight=False).print(table)
+    return 0
+
+
+def _contracts(asked: argparse.Namespace) -> int:
+    from mcp_forecast import contracts
+
+    stale = contracts.check() if asked.check else contracts.write()
+    for name in stale:
+        print(f"{'stale' if asked.check else 'written'}: {name}")
+    return 1 if asked.check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

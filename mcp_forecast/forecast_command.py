@@ -1,0 +1,289 @@
+"""`mcp-forecast forecast FILE --horizon N`: from a file to a forecast, by the same tools that agents call."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from mcp_forecast_engine.errors import EngineError
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from mcp_forecast import pipeline, report
+from mcp_forecast.app import App, open_app
+from mcp_forecast.caller import Caller
+from mcp_forecast.errors import body, error_body
+from mcp_forecast.settings import Settings
+
+if TYPE_CHECKING:
+    from mcp_forecast.picture import SeriesPicture
+
+Document = dict[str, Any]
+REFUSED: Final = 2
+# The argument a tool names → what the person typed.
+_OPTIONS: Final = {
+    "path": "FILE", "covariates": "--covariates-known", "time_format": "--time-format",
+    **{name: f"--{name}" for name in ("horizon", "time", "target", "series", "freq", "drop", "future")},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ForecastRequest:
+    """What the person asked for. known: covariates known ahead; target_only: leave all covariates out."""
+
+    file: Path
+    horizon: int
+    columns: dict[str, Any]
+    known: tuple[str, ...] = ()
+    target_only: bool = False
+    future: Path | None = None
+    plot: Path | None = None
+    csv: Path | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the tools answered: the dataset, the training run that is used, and the whole forecast."""
+
+    dataset: Document
+    training: Document
+    forecast: Document
+
+
+class Refused(Exception):
+    """A tool refused or a run failed; carries the error body of the contracts."""
+
+    def __init__(self, error: Document) -> None:
+        super().__init__(error["message"])
+        self.error = error
+
+
+def forecast_command(request: ForecastRequest, settings: Settings, out: Console, err: Console) -> int:
+    """Forecast and show it; 0, or 2 with the error said. Progress and errors go to `err`, so `out` can be piped."""
+    try:
+        _require_writable(request)
+        file = _existing(request.file, "path")
+        app = open_app(replace(settings, roots=(file.parent, *settings.roots)))
+        try:
+            logging.basicConfig(filename=_log_file(settings), level=logging.WARNING)
+            desk = Desk(app, err)
+            answers = anyio.run(_answers, desk, replace(request, file=file), _quiet if request.json else out.print)
+            _show(answers, request, desk, out)
+        finally:
+            app.close()
+    except Refused as refused:
+        err.print(_said(refused.error))
+        return REFUSED
+    except EngineError as error:
+        err.print(_said(error_body(error, correlation_id="")))
+        return REFUSED
+    return 0
+
+
+class Desk:
+    """The tools as one person calls them: answers are results, refusals are raised, limits are waited out."""
+
+    def __init__(self, app: App, err: Console) -> None:
+        self.app, self._err = app, err
+        self._caller = Caller(app.settings.caller, frozenset(app.settings.scopes), "cli")
+
+    async def call(self, tool: str, arguments: Document, progress: Any = None) -> tuple[Document, list[str]]:
+        """The result and warnings of one call. Raises Refused."""
+        while True:
+            answer = await pipeline.call(self.app, tool, arguments, self._caller, progress)
+            if answer["ok"]:
+                return answer["result"], answer["warnings"]
+            if answer["error"]["code"] != "RATE_LIMITED":
+                raise Refused(answer["error"])
+            await anyio.sleep(answer["error"]["retry_after_s"])
+
+    async def finish(self, run: Document, text: str) -> Document:
+        """Wait for the end of a run behind a progress bar that shows what the run itself reports. Raises Refused."""
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._err, transient=True, disable=not self._err.is_terminal) as bar:
+            task = bar.add_task(text, total=None)
+
+            async def told(done: float, total: float | None, words: str) -> None:
+                bar.update(task, completed=done, total=total, description=f"{text}: {words}")
+
+            while run["state"] in ("QUEUED", "RUNNING"):
+                run, _ = await self.call("get_run_status", {"run_id": run["run_id"], "wait_s": 25}, told)
+        if run["state"] != "SUCCEEDED":
+            raise Refused(run.get("error") or body("RUN_FAILED", f"{run['run_id']} was {run['state'].lower()}"))
+        return run
+
+
+async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None]) -> Answers:
+    corrections = [{"name": name, "role": "known_future"} for name in request.known]
+    arguments = {"path": str(request.file), **request.columns, **({"covariates": corrections} if corrections else {})}
+    future = None if request.future is None else _rows(_existing(request.future, "future"))
+    dataset, warnings = await desk.call("register_dataset", arguments)
+    say(report.data_report(dataset))
+    say(report.warning_lines(warnings))
+    train = partial(_train, desk, dataset["dataset_id"], request.horizon, say)
+    training = await train(target_only=request.target_only)
+    needed = training["result"]["serving"]["needs_future"]
+    if needed and future is None and dataset["future_steps"] < request.horizon:
+        say(_retraining(needed, dataset["future_steps"], request.horizon))
+        training, needed = await train(target_only=True), []
+    say(report.trust_report(training["result"]["trust"]))
+    wanted = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}
+    return Answers(dataset, training, await _forecast(desk, wanted))
+
+
+async def _train(desk: Desk, dataset_id: str, horizon: int, say: Callable[..., None], *, target_only: bool) -> Document:
+    arguments = {"dataset_id": dataset_id, "horizon": horizon, **({"covariates": []} if target_only else {})}
+    run, _ = await desk.call("run_training", arguments)
+    run = await desk.finish(run, "training")
+    say(report.tried_report(run["result"]))
+    return run
+
+
+async def _forecast(desk: Desk, arguments: Document) -> Document:
+    """The whole forecast, page by page."""
+    run, _ = await desk.call("run_inference", arguments)
+    run = await desk.finish(run, "forecasting")
+    page: Document = {"has_more": True}
+    series: dict[str, Document] = {}
+    while page["has_more"]:
+        cursor = {"cursor": page["next_cursor"]} if "next_cursor" in page else {}
+        run, _ = await desk.call("get_run_status", {"run_id": run["run_id"], "limit": 1000, **cursor})
+        page = run["result"]
+        for part in page["series"]:
+            known = series.setdefault(part["unique_id"], {})
+            known |= {n: known.get(n, []) + v if isinstance(v, list) else v for n, v in part.items()}
+    return {**page, "run_id": run["run_id"], "series": list(series.values())}
+
+
+def _show(answers: Answers, request: ForecastRequest, desk: Desk, out: Console) -> None:
+    forecast = answers.forecast
+    pictures = _pictures(desk.app, answers)
+    if request.csv is not None:
+        rows = list(report.forecast_rows(forecast))
+        with request.csv.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    if request.plot is not None:
+        _draw(answers, pictures, request.plot)
+    if request.json:
+        print(json.dumps({"dataset": answers.dataset, "training": answers.training, "forecast": forecast}))
+        return
+    from mcp_forecast.chart import legend, terminal_chart
+
+    out.print(report.forecast_report(forecast))
+    if len(pictures) < len(forecast["series"]) or len(pictures) > 1:
+        out.print(f"\n  the chart shows {pictures[0].name!r}", markup=False)
+    out.print()
+    out.print(terminal_chart(pictures[0], width=out.width), legend(pictures[0]), sep="\n")
+    for path in (request.plot, request.csv):
+        if path is not None:
+            out.print(f"\nwritten: {path}", markup=False, highlight=False)
+    out.print(
+        f"\nkept in {desk.app.settings.home}: training {answers.training['run_id']}", style="dim", highlight=False
+    )
+
+
+def _draw(answers: Answers, pictures: list[SeriesPicture], path: Path) -> None:
+    from mcp_forecast.picture import draw_png
+
+    steps, target = answers.forecast["horizon"], answers.dataset["target"]
+    draw_png(
+        pictures,
+        path,
+        title=f"{target}: forecast of the next {steps} steps",
+        subtitle=report.verdict_line(answers.forecast["trust"]),
+        x=answers.dataset["time"],
+        y=target,
+    )
+
+
+def _pictures(app: App, answers: Answers) -> list[SeriesPicture]:
+    """The first series with the end of their history, read from the stored dataset."""
+    from mcp_forecast_engine.data.dataset import decode
+    from mcp_forecast_engine.data.profile import time_text
+
+    from mcp_forecast.picture import PANELS, picture_of
+
+    frame = decode(app.engine.artifacts.get(answers.dataset["digest"])).frame
+    steps = min(max(3 * answers.forecast["horizon"], 2 * answers.dataset["season_length"], 40), 400)
+    pictures = []
+    for series in answers.forecast["series"][:PANELS]:
+        number = frame.unique_id.index(series["unique_id"])
+        rows = slice(int(frame.offsets[number]), int(frame.offsets[number + 1]))
+        known = [(int(at), float(y)) for at, y in zip(frame.ds[rows], frame.y[rows], strict=True)]
+        while known[-1][1] != known[-1][1]:  # rows after the last target carry covariates only
+            known.pop()
+        history_ds = [time_text(at, frame.axis) for at, _ in known[-steps:]]
+        history = [y for _, y in known[-steps:]]
+        pictures.append(picture_of(series, answers.forecast["levels"], history_ds=history_ds, history=history))
+    return pictures
+
+
+def _rows(file: Path) -> list[Document]:
+    """The rows of a CSV or Parquet file as JSON values; empty cells are left out."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(file) if file.suffix == ".parquet" else arrow_csv.read_csv(file)
+    except pa.ArrowException as error:
+        told = str(error).splitlines()[0]
+        raise Refused(body("FILE_UNREADABLE", f"{file.name} cannot be read: {told}", field="future")) from error
+    return [{n: _json_value(v) for n, v in row.items() if v is not None} for row in table.to_pylist()]
+
+
+def _json_value(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _retraining(needed: list[str], known_steps: int, horizon: int) -> str:
+    return (
+        f"\n[yellow]The chosen model needs {', '.join(needed)} for the next {horizon} steps, and the file gives "
+        f"{known_steps}.[/] Training again on the target alone.\nTo use them: add rows after the last target with "
+        "these columns, or give them with --future FILE."
+    )
+
+
+def _require_writable(request: ForecastRequest) -> None:
+    for path, option in ((request.plot, "--plot"), (request.csv, "--csv")):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise Refused(
+                {"message": f"no folder {path.absolute().parent}", "next_step": "make it first", "field": option}
+            )
+    if request.plot is not None and find_spec("matplotlib") is None:
+        raise Refused({"message": "a PNG needs matplotlib, which is not installed", "field": "--plot",
+                       "next_step": "pip install 'mcp-forecast[plot]'"})  # fmt: skip
+
+
+def _existing(file: Path, field: str) -> Path:
+    found = file.expanduser().resolve()
+    if not found.is_file():
+        raise Refused(body("FILE_UNREADABLE", f"there is no file {str(file)!r}", field=field,
+                           next_step="check the name; relative paths start at this folder"))  # fmt: skip
+    return found
+
+
+def _log_file(settings: Settings) -> Path:
+    folder = settings.home / "logs"
+    folder.mkdir(exist_ok=True)
+    return folder / "forecast_command.log"
+
+
+def _said(error: Document) -> Any:
+    field = str(error.get("field", "")).split("[")[0].split(".")[0]
+    return report.error_report(error, option=_OPTIONS.get(field, field or None))
+
+
+def _quiet(*_: object) -> None:
+    """With --json nothing but the document is printed."""

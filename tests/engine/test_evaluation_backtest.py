@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from forecast_toys import hourly, panel_of
+from mcp_forecast_engine.errors import HistoryTooShort
+from mcp_forecast_engine.evaluation.backtest import backtest, fit_chosen
+from mcp_forecast_engine.evaluation.candidates import default_candidates
+from mcp_forecast_engine.evaluation.plan import plan_for
+from mcp_forecast_engine.evaluation.progress import Stopped
+from mcp_forecast_engine.evaluation.report import BacktestReport
+from mcp_forecast_engine.evaluation.trust import judge
+from mcp_forecast_engine.models.features import tail_inputs
+
+ARMS = ["seasonal_naive", "target_only", "with_covariates", "with_all_covariates"]
+
+
+@pytest.fixture(scope="module")
+def report() -> BacktestReport:
+    panel = hourly(120)
+    return backtest(panel, default_candidates(panel), plan_for(panel, 24))
+
+
+def test_covariates_that_matter_win_and_the_report_says_by_how_much(report: BacktestReport) -> None:
+    assert [arm.name for arm in report.arms] == ARMS
+    assert report.chosen.startswith("with_")
+    naive, target, covariates, _ = (arm.metric("MASE") for arm in report.arms)
+    assert covariates < target < naive
+    gain = next(c for c in report.comparisons if (c.arm, c.against) == ("with_covariates", "target_only"))
+    assert gain.low is not None
+    assert 0 < gain.low < gain.skill < 1
+
+
+def test_intervals_hold_about_as_often_as_they_say(report: BacktestReport) -> None:
+    for arm in report.arms:
+        assert 0.7 <= arm.metric("coverage_80") <= 0.9, arm.name
+        assert len(arm.coverage_by_step["80"]) == 24
+
+
+def test_the_report_is_plain_json_and_the_same_at_every_run(report: BacktestReport) -> None:
+    panel = hourly(120)
+    again = backtest(panel, default_candidates(panel), plan_for(panel, 24))
+    first, second = (json.dumps(r.to_dict(), allow_nan=False) for r in (report, again))
+    assert first == second
+    assert all(metric["definition"] for arm in report.to_dict()["arms"] for metric in arm["metrics"])
+
+
+def test_what_happens_in_the_test_part_changes_neither_settings_nor_choice(report: BacktestReport) -> None:
+    panel = hourly(120)
+    plan = plan_for(panel, 24)
+    test = np.arange(len(panel.y)) >= len(panel.y) - plan.back(plan.validation_windows)
+    other = backtest(replace(panel, y=np.where(test, 1e3, panel.y)), default_candidates(panel), plan)
+    assert other.chosen == report.chosen
+    for mine, theirs in zip(report.arms, other.arms, strict=True):
+        assert mine.settings == theirs.settings
+        assert mine.validation_mase == theirs.validation_mase
+
+
+def test_a_covariate_that_says_nothing_is_not_chosen_over_the_target_alone() -> None:
+    panel = hourly(120, effect=0.0)
+    report = backtest(panel, default_candidates(panel), plan_for(panel, 24))
+    target, covariates = report.arm("target_only"), report.arm("with_covariates")
+    best = min(report.arms, key=lambda arm: arm.validation_mase)
+    assert report.chosen == best.name
+    assert covariates.metric("MASE") < 1.1 * target.metric("MASE")
+
+
+def test_progress_counts_up_to_its_total_and_a_stop_is_obeyed() -> None:
+    panel = hourly(40)
+    plan, seen = plan_for(panel, 24), []
+    backtest(panel, default_candidates(panel), plan, on_progress=lambda *told: seen.append(told))
+    assert [done for done, _, _ in seen] == list(range(1, len(seen) + 1))
+    assert {total for _, total, _ in seen} == {len(seen)}
+    heard: list[int] = []
+    with pytest.raises(Stopped, match="after 3 of"):
+        backtest(
+            panel,
+            default_candidates(panel),
+            plan,
+            on_progress=lambda done, *_: heard.append(done),
+            should_stop=lambda: len(heard) >= 3,
+        )
+
+
+def test_three_horizons_and_a_season_are_enough_and_little_evidence_is_said() -> None:
+    y = 10 + np.sin(np.arange(30) * 2 * np.pi / 12) + np.random.default_rng(0).normal(size=30) * 0.1
+    panel = panel_of([y], season_length=12, freq="1")
+    report = backtest(panel, default_candidates(panel), plan_for(panel, 6))
+    assert any("little evidence" in warning for warning in report.warnings)
+    trust = judge(report)
+    assert trust.verdict in ("caution", "do_not_trust")
+    model = fit_chosen(panel, report)
+    assert np.isfinite(model.quantiles(tail_inputs(panel, model.path.layout))).all()
+
+
+def test_one_row_less_is_refused_with_the_number_needed() -> None:
+    panel = panel_of([np.arange(29.0)], season_length=12, freq="1")
+    with pytest.raises(HistoryTooShort, match="needs 30") as refusal:
+        plan_for(panel, 6)
+    assert refusal.value.allowed == {"rows": 30, "horizon": 5}
+
+
+def test_many_series_of_different_lengths_with_static_facts_are_pooled() -> None:
+    draw = np.random.default_rng(2)
+    series = [
+        (i % 5 + 1) * (10 + 3 * np.sin(np.arange(n) * 2 * np.pi / 12) + draw.normal(size=n))
+        for i, n in enumerate(draw.integers(70, 100, size=30))
+    ]
+    panel = panel_of(
+        [*series, np.arange(15.0)],
+        season_length=12,
+        freq="1",
+        static={"kind": [float(i % 5) for i in range(31)]},
+        categories={"kind": ("a", "b", "c", "d", "e")},
+    )
+    report = backtest(panel, default_candidates(panel), plan_for(panel, 6))
+    assert report.series == 30
+    assert any("1 of 31 series are too short" in warning for warning in report.warnings)
+    model = fit_chosen(panel, report, arm="with_covariates")
+    found = model.quantiles(tail_inputs(panel, model.path.layout))
+    assert found.shape == (31, 6, 11)
+    assert np.isfinite(found).all()
+
+
+def test_counts_are_never_forecast_below_zero_and_quantiles_never_cross() -> None:
+    draw = np.random.default_rng(4)
+    panel = panel_of([draw.poisson(0.4, size=400).astype(float)], season_length=7, freq="1")
+    report = backtest(panel, default_candidates(panel), plan_for(panel, 7))
+    for arm in report.arms:
+        model = fit_chosen(panel, report, arm=arm.name)
+        found = model.quantiles(tail_inputs(panel, model.path.layout))
+        assert (found >= 0).all()
+        assert (np.diff(found, axis=2) >= 0).all()
+
+
+def test_the_verdict_follows_skill_coverage_and_evidence(report: BacktestReport) -> None:
+    good = judge(report)
+    assert good.verdict == "trust"
+    assert [arm["name"] for arm in good.tried] == ARMS
+    assert "driver" in good.notes[0]
+    worse = tuple(replace(c, skill=-0.2, low=-0.3, high=-0.1) for c in report.comparisons)
+    assert judge(replace(report, comparisons=worse)).verdict == "do_not_trust"
+    unsure = tuple(replace(c, low=-0.1) for c in report.comparisons)
+    assert judge(replace(report, comparisons=unsure)).verdict == "caution"
+    json.dumps(good.to_dict(), allow_nan=False)
