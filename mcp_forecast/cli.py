@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import mcp_forecast
-from mcp_forecast.settings import PREFIX, SettingInvalid, process_settings
+from mcp_forecast.settings import PREFIX, SettingInvalid, child_environment, process_settings
 
 INTERRUPTED: Final = 130
 
@@ -35,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mcp-forecast",
-        description="Train, check and serve time-series forecasts: for agents over MCP, and for you.",
+        description="Train, check and serve time-series forecasts, for agents over MCP and for you.",
     )
     parser.add_argument("--version", action="version", version=f"mcp-forecast {mcp_forecast.__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
     _add_forecast(commands)
     for name, command, text in (
         ("serve", _serve, "serve one MCP client on stdin and stdout"),
@@ -57,7 +57,7 @@ def _add_forecast(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     made = commands.add_parser(
         "forecast",
         help="from a CSV or Parquet file to a forecast you can judge",
-        description="Find the columns, try several models on past windows, say whether to trust the best, and forecast.",
+        description="Find the columns, try models on past windows, say whether to trust the best, and forecast.",
         epilog="example: mcp-forecast forecast sales.csv --horizon 28 --covariates-known price,promo --plot sales.png",
     )
     made.add_argument("file", type=Path, metavar="FILE", help="CSV (.csv, .csv.gz) or Parquet")
@@ -125,17 +125,13 @@ def _connect(asked: argparse.Namespace) -> int:
 
 
 def _settings(asked: argparse.Namespace) -> int:
-    from rich.console import Console
-    from rich.table import Table
+    from dataclasses import fields
 
-    from mcp_forecast.settings import Settings, fields
-
-    settings, table = process_settings(), Table("setting", "value", "what it is for", box=None, padding=(0, 3, 0, 0))
-    for field in fields(Settings):
-        value = getattr(settings, field.name)
-        shown = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
-        table.add_row(PREFIX + field.name.upper(), shown or "–", field.metadata["doc"])
-    Console(highlight=False).print(table)
+    settings = process_settings()
+    values = child_environment(settings)
+    for field in fields(settings):
+        name = PREFIX + field.name.upper()
+        print(f"{name}={values[name]}\n    {field.metadata['doc']}")
     return 0
 
 

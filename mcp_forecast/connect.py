@@ -23,7 +23,10 @@ Files are read below: {roots}
 
 
 def connect_lines(settings: Settings, *, executable: Path) -> str:
-    """What to paste. executable: the installed `mcp-forecast`; the token is read when the line is run, never printed."""
+    """What to paste. executable: the installed `mcp-forecast`.
+
+    The token is read by the line itself when it is run, and never printed.
+    """
     usual = settings.home == Settings.home.expanduser().resolve()
     environment = {} if usual else {f"{PREFIX}HOME": str(settings.home)}
     entry = {"command": str(executable), "args": ["serve"], **({"env": environment} if environment else {})}

@@ -16,6 +16,7 @@ import anyio
 from mcp_forecast_engine.errors import EngineError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from mcp_forecast import pipeline, report
 from mcp_forecast.app import App, open_app
@@ -129,23 +130,22 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
     dataset, warnings = await desk.call("register_dataset", arguments)
     say(report.data_report(dataset))
     say(report.warning_lines(warnings))
-    train = partial(_train, desk, dataset["dataset_id"], request.horizon, say)
+    train = partial(_train, desk, dataset["dataset_id"], request.horizon)
     training = await train(target_only=request.target_only)
     needed = training["result"]["serving"]["needs_future"]
     if needed and future is None and dataset["future_steps"] < request.horizon:
-        say(_retraining(needed, dataset["future_steps"], request.horizon))
+        say(_retraining(training["result"], dataset["future_steps"]))
         training, needed = await train(target_only=True), []
+    say(report.tried_report(training["result"]))
     say(report.trust_report(training["result"]["trust"]))
     wanted = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}
     return Answers(dataset, training, await _forecast(desk, wanted))
 
 
-async def _train(desk: Desk, dataset_id: str, horizon: int, say: Callable[..., None], *, target_only: bool) -> Document:
+async def _train(desk: Desk, dataset_id: str, horizon: int, *, target_only: bool) -> Document:
     arguments = {"dataset_id": dataset_id, "horizon": horizon, **({"covariates": []} if target_only else {})}
     run, _ = await desk.call("run_training", arguments)
-    run = await desk.finish(run, "training")
-    say(report.tried_report(run["result"]))
-    return run
+    return await desk.finish(run, "training")
 
 
 async def _forecast(desk: Desk, arguments: Document) -> Document:
@@ -185,12 +185,9 @@ def _show(answers: Answers, request: ForecastRequest, desk: Desk, out: Console) 
         out.print(f"\n  the chart shows {pictures[0].name!r}", markup=False)
     out.print()
     out.print(terminal_chart(pictures[0], width=out.width), legend(pictures[0]), sep="\n")
-    for path in (request.plot, request.csv):
-        if path is not None:
-            out.print(f"\nwritten: {path}", markup=False, highlight=False)
-    out.print(
-        f"\nkept in {desk.app.settings.home}: training {answers.training['run_id']}", style="dim", highlight=False
-    )
+    made = [f"written: {path}" for path in (request.plot, request.csv) if path is not None]
+    kept = f"training {answers.training['run_id']} is kept in {desk.app.settings.home}"
+    out.print("", *made, kept, sep="\n", markup=False, style="dim")
 
 
 def _draw(answers: Answers, pictures: list[SeriesPicture], path: Path) -> None:
@@ -247,11 +244,13 @@ def _json_value(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
-def _retraining(needed: list[str], known_steps: int, horizon: int) -> str:
-    return (
-        f"\n[yellow]The chosen model needs {', '.join(needed)} for the next {horizon} steps, and the file gives "
-        f"{known_steps}.[/] Training again on the target alone.\nTo use them: add rows after the last target with "
-        "these columns, or give them with --future FILE."
+def _retraining(training: Document, known_steps: int) -> Text:
+    needed, horizon = training["serving"]["needs_future"], training["serving"]["horizon"]
+    return Text("\nTrained again on the target alone: ", style="yellow").append(
+        f"the best model reads {', '.join(needed)} for the next {horizon} steps, and the file has {known_steps} of "
+        f"them{report.covariate_gain(training)}. To use it, add rows after the last target with these columns, or "
+        "give them with --future FILE.",
+        style="default",
     )
 
 

@@ -13,10 +13,10 @@ from rich.text import Text
 Document = Mapping[str, Any]
 ROLES: Final = {"known_future": "known ahead", "historical": "past only", "static": "fixed per series"}
 ARMS: Final = {
-    "seasonal_naive": "seasonal naive (repeat the last season)",
-    "target_only": "history of the target alone",
-    "with_covariates": "with covariates known ahead",
-    "with_all_covariates": "with past-only covariates too",
+    "seasonal_naive": "repeat the last season",
+    "target_only": "target alone",
+    "with_covariates": "+ covariates known ahead",
+    "with_all_covariates": "+ past-only covariates",
 }
 VERDICTS: Final = {
     "trust": ("yes", "bold green", "You can act on this forecast, within its intervals."),
@@ -66,7 +66,7 @@ def tried_report(training: Document) -> RenderableType:
         cells = [_score(name, arm.get(name)) for name in scores]
         table.add_row("✓" if chosen else "", arm_words(arm["arm"]), *cells, style="bold" if chosen else "")
     windows, horizon = training["trust"]["windows"], training["serving"]["horizon"]
-    note = f"  on the same {windows} past forecasts of {horizon} steps; less is better, ✓ was chosen before these tests"
+    note = f"  on the same {windows} past forecasts of {horizon} steps; ✓ was chosen before them"
     return Group(_heading("Tried"), Text(note, style="dim"), Padding(table, (0, 0, 0, 2)))
 
 
@@ -76,6 +76,15 @@ def trust_report(trust: Document) -> RenderableType:
     lines = [Text(f"  • {_sentence(reason)}") for reason in trust["reasons"]]
     notes = [Text(f"  note: {note}", style="dim") for note in trust.get("notes") or ()]
     return Group(_heading("Trust: ").append(word, style=style), Text(f"  {meaning}"), *lines, *notes)
+
+
+def covariate_gain(training: Document) -> str:
+    """What the chosen arm's covariates are worth, in half a sentence; empty where that was not measured."""
+    errors = {arm["arm"]: arm.get("MASE") for arm in training["tried"]}
+    chosen, alone = errors.get(training["chosen"]), errors.get("target_only")
+    if not chosen or not alone:
+        return ""
+    return f" (they would make the error {1 - chosen / alone:.0%} smaller: MASE {chosen:.3g} instead of {alone:.3g})"
 
 
 def verdict_line(trust: Document) -> str:
@@ -117,16 +126,12 @@ def warning_lines(warnings: Sequence[str]) -> RenderableType:
 
 def error_report(error: Document, *, option: str | None = None) -> RenderableType:
     """An error as three lines at most: what was found, what is allowed, what to do. option: what the caller typed."""
-    lines = [
-        Text("error", style="bold red")
-        .append(f" {option or ''}".rstrip(), style="bold")
-        .append(f": {error['message']}")
-    ]
+    lines = [_named("error" if option is None else f"error in {option}", error["message"], style="bold red")]
     allowed = error.get("allowed")
     if allowed:
-        lines.append(Text("allowed: ", style="bold").append(_listed(allowed)))
+        lines.append(_named("allowed", _listed(allowed)))
     if error.get("next_step"):
-        lines.append(Text("next: ", style="bold").append(str(error["next_step"])))
+        lines.append(_named("next", str(error["next_step"])))
     return Group(*lines)
 
 
@@ -168,6 +173,10 @@ def _heading(text: str) -> Text:
     return Text(f"\n{text}", style="bold")
 
 
+def _named(name: str, text: str, *, style: str = "bold") -> Text:
+    return Text().append(f"{name}: ", style=style).append(text)
+
+
 def _plain(text: object) -> Text:
     """Text as it is: names from files are not markup."""
     return Text(str(text))
@@ -176,6 +185,8 @@ def _plain(text: object) -> Text:
 def _listed(allowed: Any) -> str:
     if isinstance(allowed, str | int | float):
         return str(allowed)
+    if isinstance(allowed, Mapping) and {"minimum", "maximum"} <= allowed.keys():
+        return f"{allowed['minimum']} to {allowed['maximum']}"
     if isinstance(allowed, Mapping):
         return ", ".join(f"{name} {value}" for name, value in allowed.items())
     return ", ".join(map(str, allowed))

@@ -32,7 +32,8 @@ TOP_LEVEL = {"mcp_forecast", "skills", "engine", "policy", "tool_contracts", "au
 # The only places that catch everything: each answers for a whole process or thread.
 BOUNDARIES = {
     "mcp_forecast/pipeline.py": 1,
-    "mcp_forecast/mcp/server.py": 2,
+    "mcp_forecast/mcp/server.py": 1,
+    "mcp_forecast/mcp/stdio_door.py": 1,
     "engine/mcp_forecast_engine/runtime/worker.py": 1,
     "engine/mcp_forecast_engine/runtime/supervisor.py": 1,
     "engine/mcp_forecast_engine/store/writer.py": 2,

@@ -80,15 +80,17 @@ def settled(app: App, connection: Connection, stored: dict[str, Any]) -> bool:
 
 async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> None:
     """Poll on the loop until the run ends or the time is up; say how far it is when that changes."""
+    if not request.wait_s:
+        return
     told: tuple[Any, ...] = ()
     with anyio.move_on_after(request.wait_s):
-        while request.wait_s:
+        while True:
             with app.database.read() as connection:
                 run = app.engine.run(connection, request.run_id)
             if run.ended:
                 return
             now = (run.progress_done, run.progress_total, run.progress_text)
-            if call.report is not None and now > told:
+            if call.report is not None and now != told:
                 await call.report(run.progress_done, run.progress_total or None, run.progress_text)
                 told = now
             await anyio.sleep(POLL_S)

@@ -29,8 +29,7 @@ class SeasonalNaive:
     @classmethod
     def tune(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers]) -> Settings:
         """Take the period with the smaller scaled absolute error on the validation windows."""
-        m = spec.season_length
-        periods = [m, 7 * m] if m >= 24 and 7 * m <= spec.lookback else [m]
+        m, periods = spec.season_length, naive_periods(spec)
         if len(periods) == 1 or not origins:
             return {"period": m}
         table = np.stack(origins)
@@ -43,7 +42,7 @@ class SeasonalNaive:
         weight = panel.observed[place] / np.where(change > 0, change, 1.0)
 
         def loss(period: int) -> float:
-            path = inputs.target[:, _repeat(spec, period)]
+            path = inputs.target[:, repeated_lags(spec, period)]
             return float((np.abs(path - panel.y[place]) * weight).sum())
 
         return {"period": min(periods, key=loss)}
@@ -54,7 +53,7 @@ class SeasonalNaive:
         plain = _plain(spec)
         layout = layout_for(plain, panel.axis)
         weights = np.zeros((1, spec.lookback + len(layout.calendar), spec.horizon))
-        weights[0, _repeat(spec, settings["period"]), np.arange(spec.horizon)] = 1.0
+        weights[0, repeated_lags(spec, settings["period"]), np.arange(spec.horizon)] = 1.0
         return FittedPath(
             family=cls.family,
             spec=plain,
@@ -70,6 +69,12 @@ class SeasonalNaive:
         )
 
 
+def naive_periods(spec: ForecastSpec) -> tuple[int, ...]:
+    """The season, and seven of them (a week of hours or of quarter hours) where the lookback holds them."""
+    m = spec.season_length
+    return (m, 7 * m) if m >= 24 and 7 * m <= spec.lookback else (m,)
+
+
 def _plain(spec: ForecastSpec) -> ForecastSpec:
     return ForecastSpec(
         horizon=spec.horizon,
@@ -79,7 +84,7 @@ def _plain(spec: ForecastSpec) -> ForecastSpec:
     )
 
 
-def _repeat(spec: ForecastSpec, period: int) -> Integers:
+def repeated_lags(spec: ForecastSpec, period: int) -> Integers:
     """Which lag each horizon step repeats, int64 (horizon); a lookback shorter than the period is repeated whole."""
     period = min(period, spec.lookback)
     return np.asarray(spec.lookback - period + np.arange(spec.horizon) % period, np.int64)
