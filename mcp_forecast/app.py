@@ -66,6 +66,7 @@ class App:
             milestone=self.milestone,
             lease_s=settings.lease_s,
             max_running=settings.workers,
+            sweep=engine.artifacts.sweep,
         )
 
     async def commit(self, work: Callable[[Connection], R]) -> R:

@@ -33,7 +33,11 @@ def read_source(app: App, call: Call, request: RegisterDatasetArguments) -> Prep
     """Read the file or the rows and store the dataset's bytes; nothing is registered yet."""
     if (request.path is None) == (request.rows is None):
         raise Refusal(
-            "INVALID_ARGUMENTS", "exactly one of path and rows is needed", field="path", allowed=["path", "rows"]
+            "INVALID_ARGUMENTS",
+            "exactly one of path and rows is needed",
+            field="path",
+            allowed=["path", "rows"],
+            details={"reason": "ONE_OF"},  # no contract can say this: portable schemas have no top-level oneOf
         )
     from mcp_forecast_engine.data.registration import DatasetRequest  # numpy: only where a dataset is made
 
