@@ -1,6 +1,6 @@
 """Kills and races at full size, each in a process of its own; prints the tables that the README shows.
 
-    python benchmarks/torture.py
+python benchmarks/torture.py
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ def main() -> int:
     here, worst = Path(__file__).parent, 0
     for title, command in PARTS:
         print(f"\n## {title}\n", flush=True)
-        worst = max(worst, subprocess.run([sys.executable, str(here / command[0]), *command[1:]], check=False).returncode)
+        worst = max(
+            worst, subprocess.run([sys.executable, str(here / command[0]), *command[1:]], check=False).returncode
+        )
     return worst
 
 

@@ -69,9 +69,7 @@ def report(name: str, seconds: Sequence[float], typed: bool, app: App) -> None:
     """One row of the table."""
     with app.database.read() as connection:
         runs = connection.execute(text("SELECT count(*) FROM run")).scalar_one()
-        keys = connection.execute(
-            text("SELECT count(*) FROM idempotency_key WHERE tool = 'run_training'")
-        ).scalar_one()
+        keys = connection.execute(text("SELECT count(*) FROM idempotency_key WHERE tool = 'run_training'")).scalar_one()
     ordered = sorted(seconds)
     p50, p99 = (ordered[int(len(ordered) * share)] * 1000 for share in (0.5, 0.99))
     print(f"| {name} | {len(ordered)} | {keys} | {runs} | {'all' if typed else 'NOT ALL'} | {p50:.0f} | {p99:.0f} |")
@@ -99,7 +97,8 @@ def many_processes() -> None:
             for _ in range(PROCESSES)
         ]
         for racer in racers:
-            assert racer.stdout is not None and racer.stdout.readline() == "ready\n"
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
         for racer in racers:
             assert racer.stdin is not None
             racer.stdin.write("go\n")

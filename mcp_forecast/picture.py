@@ -59,15 +59,15 @@ def draw_png(pictures: Sequence[SeriesPicture], path: Path, *, title: str, subti
     shown = pictures[:PANELS]
     figure = Figure(figsize=(10, 1.6 + 3.2 * len(shown)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold", color=_DARK)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold", color=_DARK, parse_math=False)
     panels = figure.subplots(len(shown), squeeze=False)[:, 0]
     for number, (axes, picture) in enumerate(zip(panels, shown, strict=True)):
         _draw_series(axes, picture)
         own = [picture.name] if len(shown) > 1 else []
         heading = "\n".join(([subtitle] if number == 0 else []) + own)
-        axes.set_title(heading, loc="left", fontsize=10, color=_GREY)
-        axes.set_ylabel(y)
-    panels[-1].set_xlabel(x)
+        axes.set_title(heading, loc="left", fontsize=10, color=_GREY, parse_math=False)
+        axes.set_ylabel(y, parse_math=False)
+    panels[-1].set_xlabel(x, parse_math=False)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower right", ncols=len(labels), frameon=False, fontsize=9)
     figure.savefig(path, format="png", facecolor="white")

@@ -1,4 +1,4 @@
-"""The entry of a worker process, started by a supervisor and outliving it: `python -m mcp_forecast.worker RUN EPOCH`."""
+"""The entry of a worker process, which outlives the server that started it: `mcp_forecast.worker RUN EPOCH`."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from mcp_forecast_contracts.catalogue import ORDER
 
 ROOT = Path(__file__).parent.parent

@@ -6,18 +6,18 @@ import json
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
-
-from mcp_forecast.home import open_home
 from mcp_forecast_audit import log
 from mcp_forecast_audit.entry import Entry
 from mcp_forecast_audit.tree import leaf_hash, root_hash
+from sqlalchemy import text
+
+from mcp_forecast.home import open_home
 
 ENTRY = Entry(
     request_id="req_1", at=1.5, caller="agent", door="stdio", tool="list_runs", contract="list_runs@0.1.0",
     arguments={"digest": "sha256:00", "size": 2}, decision={"verdict": "allow"}, code="OK",
 )  # fmt: skip
-# The eight leaves of Certificate Transparency's reference tests and their root (google/certificate-transparency, RFC 6962).
+# The eight leaves of Certificate Transparency's reference tests and their root (google/certificate-transparency).
 LEAVES = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
 ROOT = "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"
 

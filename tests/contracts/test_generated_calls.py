@@ -15,21 +15,22 @@ from conftest import Desk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_jsonschema import from_schema
+from mcp_forecast_contracts.catalogue import ORDER, documents
+from mcp_forecast_contracts.errors import CODES
+from mcp_forecast_contracts.registry import CONTRACTS
 from sqlalchemy import text
 
 from mcp_forecast.app import open_app
 from mcp_forecast.settings import read_settings
-from mcp_forecast_contracts.catalogue import ORDER, documents
-from mcp_forecast_contracts.errors import CODES
-from mcp_forecast_contracts.registry import CONTRACTS
 
 EXAMPLES = 100  # per tool and kind: 100 valid and 100 mutated calls
 EACH = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 ODD: st.SearchStrategy[Any] = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("x" * 100_000), st.just("../../etc"),
-    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2), st.just(2**70),
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("x" * 100_000), st.just(2**70),
+    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.just("../../etc"),
 )  # fmt: skip
 
 

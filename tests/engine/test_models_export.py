@@ -90,7 +90,8 @@ def test_the_contract_travels_inside_the_file() -> None:
     assert entry.key == KEY
     assert read_contract(entry.value) == contract
     told = json.loads(entry.value)
-    assert told["cov_future"][:2] == ["driver", "kind"]
+    assert told["known_future"] == ["driver", "kind"]
+    assert told["calendar"][0] == "hour_00"
     assert told["cov_hist"] == ["past", "driver", "kind"]
     assert told["categories"] == {"kind": ["a", "b", "c"]}
     assert told["levels"] == list(QUANTILES)

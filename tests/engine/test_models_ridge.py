@@ -140,7 +140,7 @@ def test_inputs_from_inside_a_panel_equal_those_from_its_cut_tail() -> None:
     for origin in (200, 333, 600):
         inside = inputs_at(panel, layout, np.array([0]), np.array([origin]))
         cut = tail_inputs(window_at(panel, np.array([origin]), 24).history, layout)
-        for name in ("target", "cov_hist", "cov_future", "static", "phase"):
+        for name in ("target", "cov_hist", "cov_future", "calendar", "static", "phase"):
             np.testing.assert_array_equal(getattr(inside, name), getattr(cut, name))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mcp_forecast_engine.errors import ArtifactCorrupt, DataInvalid, NotFound
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes, short_id
@@ -16,13 +15,17 @@ from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_o
 GOLDEN = [
     ({}, b"{}"),
     ({"b": 1, "a": [1.0, 1e21, 1e-7, 0.1, -0.0]}, b'{"a":[1,1e+21,1e-7,0.1,0],"b":1}'),
-    ({"é": "é\u2028\n", "\U0001f600": None, "\ufb33": True}, '{"é":"é\u2028\\n","\U0001f600":null,"\ufb33":true}'.encode()),
+    (
+        {"é": "é\u2028\n", "\U0001f600": None, "\ufb33": True},
+        '{"é":"é\u2028\\n","\U0001f600":null,"\ufb33":true}'.encode(),
+    ),
     ({"n": 9007199254740991, "x": 333333333.33333329}, b'{"n":9007199254740991,"x":333333333.3333333}'),
 ]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
 
@@ -50,7 +53,9 @@ def test_what_json_cannot_carry_is_refused(value: object) -> None:
 
 
 @given(st.binary(max_size=2000))
-def test_an_artifact_comes_back_and_its_name_is_its_content(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_an_artifact_comes_back_and_its_name_is_its_content(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     store = ArtifactStore(tmp_path_factory.mktemp("artifacts"))
     assert store.put(data) == store.put(data) == digest_of_bytes(data)
     assert store.get(digest_of_bytes(data)) == data
@@ -65,7 +70,9 @@ def test_one_flipped_bit_in_an_artifact_is_found(tmp_path: Path) -> None:
         store.get(name)
 
 
-@pytest.mark.parametrize("name", ["sha256:" + "0" * 64, "sha256:../../etc/passwd", "md5:" + "0" * 64, "", "sha256:" + "A" * 64])
+@pytest.mark.parametrize(
+    "name", ["sha256:" + "0" * 64, "sha256:../../etc/passwd", "md5:" + "0" * 64, "", "sha256:" + "A" * 64]
+)
 def test_a_name_that_is_no_stored_digest_is_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound):
         ArtifactStore(tmp_path).get(name)

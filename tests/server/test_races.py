@@ -31,7 +31,8 @@ with start_blocking_portal() as portal:
     print("ready", flush=True)
     sys.stdin.readline()
     for key in range(10):
-        answer = portal.call(call, app, "run_training", {**request, "horizon": 7 + key, "idempotency_key": f"k{key}"}, me)
+        asked = {**request, "horizon": 7 + key, "idempotency_key": f"k{key}"}
+        answer = portal.call(call, app, "run_training", asked, me)
         print(json.dumps([answer["ok"], answer.get("result", {}).get("run_id")]), flush=True)
 app.close()
 """
@@ -83,13 +84,11 @@ def test_several_processes_on_one_home_make_one_run_per_key(
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
-    outputs = []
     for racer in racers:
         assert racer.stdin is not None
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    for racer in racers:
-        outputs.append([json.loads(line) for line in racer.communicate(timeout=60)[0].splitlines()])
+    outputs = [[json.loads(line) for line in racer.communicate(timeout=60)[0].splitlines()] for racer in racers]
     assert all(ok for lines in outputs for ok, _ in lines)
     assert [len(lines) for lines in outputs] == [10, 10, 10, 10]
     assert len({run for lines in outputs for _, run in lines}) == 10

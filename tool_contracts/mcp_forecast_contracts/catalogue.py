@@ -29,7 +29,7 @@ def documents() -> dict[str, dict[str, Any]]:
 
 @cache
 def tools() -> list[dict[str, Any]]:
-    """The tools as MCP lists them: name, title, description, schemas, annotations and the contract's version and digest."""
+    """The tools as MCP lists them: name, title, description, schemas, annotations, contract version and digest."""
     return [
         {
             "name": name,

@@ -16,7 +16,7 @@ Freq = Annotated[
         min_length=1,
         max_length=20,
         pattern="^[0-9]*[A-Za-z]*(-[A-Z]{3})?$",
-        description="step of the series if it should not be inferred: 15min, h, D, B, W-SUN, MS, QS, YS; 1 = numbered steps",
+        description="step of the series, if not to be inferred: 15min, h, D, B, W-SUN, MS, QS, YS; 1 = numbered steps",
     ),
 ]
 
@@ -149,10 +149,11 @@ REGISTER_DATASET: Final = Contract(
     version="0.1.0",
     title="Register a dataset",
     description=(
-        "Turn a CSV or Parquet file (or inline rows) into an immutable dataset to forecast from; start here. Time, target "
-        "and series columns, step and covariate roles are inferred and reported with reasons: check the roles, and call "
-        "again with `covariates` corrections if a column is known ahead (calendar, prices, weather forecasts). Rows after "
-        "the last target value may carry known-future covariates. The same content always gives the same dataset_id."
+        "Turn a CSV or Parquet file (or inline rows) into an immutable dataset to forecast from; start here. Time, "
+        "target and series columns, step and covariate roles are inferred and reported with reasons: check the "
+        "roles, and call again with `covariates` corrections if a column is known ahead (calendar, prices, weather "
+        "forecasts). Rows after the last target value may carry known-future covariates. The same content always "
+        "gives the same dataset_id."
     ),
     arguments=RegisterDatasetArguments,
     result=DatasetAnswer,
@@ -175,8 +176,9 @@ DESCRIBE_DATASET: Final = Contract(
     version="0.1.0",
     title="Describe a dataset",
     description=(
-        "Show what is in a dataset: columns and their roles with reasons, step, span, gaps, covariate statistics, and its "
-        "series page by page. Use it before training to check that known-future covariates really are known ahead."
+        "Show what is in a dataset: columns and their roles with reasons, step, span, gaps, covariate statistics, "
+        "and its series page by page. Use it before training to check that known-future covariates really are known"
+        " ahead."
     ),
     arguments=DescribeDatasetArguments,
     result=DescribeDatasetAnswer,

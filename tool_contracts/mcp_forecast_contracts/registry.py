@@ -11,6 +11,13 @@ from mcp_forecast_contracts.ops import GET_SERVICE_STATUS
 from mcp_forecast_contracts.runs import CANCEL_RUN, GET_RUN_STATUS, LIST_RUNS, RUN_INFERENCE, RUN_TRAINING
 
 _ALL = (
-    REGISTER_DATASET, DESCRIBE_DATASET, RUN_TRAINING, RUN_INFERENCE, GET_RUN_STATUS, CANCEL_RUN, LIST_RUNS, GET_SERVICE_STATUS,
-)  # fmt: skip
+    REGISTER_DATASET,
+    DESCRIBE_DATASET,
+    RUN_TRAINING,
+    RUN_INFERENCE,
+    GET_RUN_STATUS,
+    CANCEL_RUN,
+    LIST_RUNS,
+    GET_SERVICE_STATUS,
+)
 CONTRACTS: Final[dict[str, Contract]] = {name: next(c for c in _ALL if c.name == name) for name in ORDER}

@@ -142,11 +142,12 @@ RUN_TRAINING: Final = Contract(
     version="0.1.0",
     title="Train and judge a forecast",
     description=(
-        "Train on a dataset and judge the forecast by rolling-origin evaluation; returns a run_id at once, then call "
-        "get_run_status with wait_s until it ends. Tries seasonal naive, a target-only model and one with covariates on "
-        "identical windows and keeps what validation supports. The result says whether to trust it: skill against "
-        "seasonal naive with its interval, coverage, what was tried. The same request is the same run; after a "
-        "cancel or a retryable failure the same call starts a new attempt. Answers are kept as long as the home."
+        "Train on a dataset and judge the forecast by rolling-origin evaluation; returns a run_id at once, then "
+        "call get_run_status with wait_s until it ends. Tries seasonal naive, a target-only model and one with "
+        "covariates on identical windows and keeps what validation supports. The result says whether to trust it: "
+        "skill against seasonal naive with its interval, coverage, what was tried. The same request is the same "
+        "run; after a cancel or a retryable failure the same call starts a new attempt. Answers are kept as long as"
+        " the home."
     ),
     arguments=RunTrainingArguments,
     result=RunAnswer,
@@ -176,10 +177,11 @@ RUN_INFERENCE: Final = Contract(
     version="0.1.0",
     title="Forecast",
     description=(
-        "Forecast with a finished training run: mean, and quantile intervals that never cross, for each series and step. "
-        "Answers inline within wait_s; above 1,000 series or past wait_s it returns a run_id for get_run_status. Models "
-        "trained with known-future covariates need their values for every step: in `future`, or in dataset rows after the "
-        "last target. The answer repeats the trust of the training run and links the full forecast."
+        "Forecast with a finished training run: median, and quantile intervals that never cross, for each series "
+        "and step. Answers inline within wait_s; above 1,000 series or past wait_s it returns a run_id for "
+        "get_run_status. Models trained with known-future covariates need their values for every step: in `future`,"
+        " or in dataset rows after the last target. The answer repeats the trust of the training run; "
+        "get_run_status pages through a long one."
     ),
     arguments=RunInferenceArguments,
     result=RunAnswer,
@@ -200,8 +202,8 @@ GET_RUN_STATUS: Final = Contract(
     version="0.1.0",
     title="Look at a run, or wait for it",
     description=(
-        "State, progress and, once ended, the result or error of a run. With wait_s (at most 25) it waits for the end and "
-        "answers as soon as it comes: call it again until the state is SUCCEEDED, FAILED or CANCELLED."
+        "State, progress and, once ended, the result or error of a run. With wait_s (at most 25) it waits for the "
+        "end and answers as soon as it comes: call it again until the state is SUCCEEDED, FAILED or CANCELLED."
     ),
     arguments=GetRunStatusArguments,
     result=RunAnswer,
@@ -216,8 +218,8 @@ CANCEL_RUN: Final = Contract(
     version="0.1.0",
     title="Cancel a run",
     description=(
-        "Stop a queued or running run; its process is gone within 5 seconds. A finished run stays as it is. The same "
-        "training call later starts a new attempt under the same run_id."
+        "Stop a queued or running run; its process is gone within 5 seconds. A finished run stays as it is. The "
+        "same training call later starts a new attempt under the same run_id."
     ),
     arguments=CancelRunArguments,
     result=RunAnswer,

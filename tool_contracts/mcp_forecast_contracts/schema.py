@@ -1,4 +1,4 @@
-"""From a model to a published schema: flat, no `$ref`, no titles, absent instead of null; and the types both sides share."""
+"""From a model to a published schema: flat, no `$ref`, no titles, absent instead of null; and the shared types."""
 
 from __future__ import annotations
 

@@ -109,11 +109,11 @@ def _require_complete(future: Mapping[str, NDArray[np.float64]], panel: Panel, s
         return
     name = next(iter(lacking))
     series, step = np.argwhere(np.isnan(future[name]))[0]
-    at = time_text(int(stamps[series, step]), panel.axis)
+    at, first, last = (time_text(int(ds), panel.axis) for ds in (stamps[series, step], stamps[0, 0], stamps[0, -1]))
     raise CovariatesMismatch(
         f"the future rows lack {', '.join(f'{n} ({k} values)' for n, k in lacking.items())}; "
         f"the first is {name!r} of {panel.unique_id[series]!r} at {at}",
         field="future",
-        allowed=f"every step from {time_text(int(stamps[0, 0]), panel.axis)} to {time_text(int(stamps[0, -1]), panel.axis)}",
+        allowed=f"every step from {first} to {last}",
         next_step="send one row per series and step with these columns",
     )

@@ -16,7 +16,7 @@ from mcp_forecast_engine.store.identity import short_id
 
 @dataclass(frozen=True)
 class DatasetRequest:
-    """What a caller says about a source. columns: arguments of ColumnRoles by name; covariates: corrections as dicts."""
+    """What a caller says about a source. columns: arguments of ColumnRoles; covariates: corrections as dicts."""
 
     name: str | None = None
     columns: dict[str, Any] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from mcp_forecast_engine.models.windows import seasonal_change
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-_FEW_RESIDUALS = 39
+_FEW_WINDOWS = 20
 
 
 def backtest(
@@ -130,8 +130,8 @@ def _warnings(panel: Panel, plan: BacktestPlan, scored: Scored, arm: ArmReport) 
     series = len(np.unique(scored.series))
     if plan.test_windows < ENOUGH_WINDOWS and series < MANY_SERIES:
         found.append(f"little evidence: {plan.test_windows} test windows of {series} series")
-    if arm.intervals.residuals < _FEW_RESIDUALS * plan.horizon and series < MANY_SERIES:
-        found.append(f"intervals rest on {arm.intervals.residuals} past errors, too few for the 95 % levels by step")
+    if arm.intervals.residuals < _FEW_WINDOWS * plan.horizon and series < MANY_SERIES:
+        found.append(f"intervals rest on {arm.intervals.residuals} past errors: their outer levels are rough")
     if series < len(panel.unique_id):
         found.append(f"{len(panel.unique_id) - series} of {len(panel.unique_id)} series are too short to be tested")
     filled = 1 - float(panel.observed.mean())

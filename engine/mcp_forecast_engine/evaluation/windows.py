@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.models.features import tail_stamps
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -67,8 +66,3 @@ def truth_at(panel: Panel, origin: Integers, horizon: int) -> Truth:
     series = np.flatnonzero(origin >= 0)
     ahead = (panel.offsets[series] + origin[series])[:, None] + np.arange(horizon)
     return Truth(y=panel.y[ahead], observed=panel.observed[ahead], ds=panel.ds[ahead])
-
-
-def stamps_match(window: Window, truth: Truth) -> bool:
-    """Whether the grid continues as the model will assume in serving: a check on the data, not on the model."""
-    return bool(np.array_equal(tail_stamps(window.history, truth.ds.shape[1]), truth.ds))

@@ -80,7 +80,8 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
             "model": digest_of_bytes(files["model.onnx"]),
         },
         "preprocessing": [
-            {"step": r["step"]["kind"], "changed": r["changed"], "summary": r["summary"]} for r in preprocessing["steps"]
+            {"step": done["step"]["kind"], "changed": done["changed"], "summary": done["summary"]}
+            for done in preprocessing["steps"]
         ],
         "artifacts": [
             {

@@ -21,7 +21,7 @@ PROFILES: Final[dict[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training run will do. body: canonical JSON values; `body["asked"]` is what the caller typed, no identity."""
+    """What a training run will do. body: canonical JSON; `body["asked"]` is what the caller typed, no identity."""
 
     run_id: str
     run_key: str

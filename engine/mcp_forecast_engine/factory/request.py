@@ -1,4 +1,4 @@
-"""What a caller asks to train, resolved against the dataset: names checked, defaults spelled out, references digests."""
+"""What a caller asks to train, resolved against the dataset: names checked, defaults spelled out, digests pinned."""
 
 from __future__ import annotations
 

@@ -49,7 +49,6 @@ class Contract:
             "calendar": list(layout.calendar),
             "static": list(layout.static),
             "cov_hist": list(layout.cov_hist),
-            "cov_future": list(layout.cov_future),
             "levels": list(self.levels),
             "categories": {name: list(values) for name, values in self.categories.items()},
             "nonnegative": self.nonnegative,

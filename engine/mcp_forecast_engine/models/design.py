@@ -34,8 +34,8 @@ class Design:
 
     def rows(self, inputs: Inputs, scale: LocalScale, layout: Layout) -> Floats:
         """(B, p) regressors of B windows."""
-        size, known = len(inputs), len(layout.known_future)
-        ahead = self.future.expand(inputs.cov_future[:, :, :known])
+        size = len(inputs)
+        ahead = self.future.expand(inputs.cov_future)
         own, known_past = np.split(inputs.cov_hist, [len(layout.historical)], axis=2)
         steps = self.past.expand(own)
         parts = [
@@ -44,7 +44,7 @@ class Design:
             self.future.expand(known_past).mean(axis=1),
             steps.mean(axis=1),
             steps.reshape(size, -1),
-            inputs.cov_future[:, 0, known:],
+            inputs.calendar,
             self.fixed.expand(inputs.static),
         ]
         return np.concatenate(parts, axis=1)

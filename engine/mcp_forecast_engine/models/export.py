@@ -21,7 +21,8 @@ def export_onnx(model: CalibratedModel, contract: Contract) -> bytes:
     """Write the model; the same fit gives the same bytes.
 
     Inputs, float32, batch first (empty ones are left out): target (batch, lookback), cov_hist (batch, past, H),
-    cov_future (batch, horizon, F), static (batch, G); int64 phase (batch) where weights or offsets differ by phase.
+    cov_future (batch, horizon, F), calendar (batch, C) of the first forecast step, static (batch, G); int64 phase
+    (batch) where weights or offsets differ by phase.
     Output: quantiles float32 (batch, horizon, 11). The contract is in metadata_props under "mcp_forecast.contract".
     """
     return _Writer(model, contract).write()
@@ -44,12 +45,15 @@ class _Writer:
         g, layout = self.graph, self.path.layout
         target = g.input("target", ("batch", layout.lookback))
         hist = g.input("cov_hist", ("batch", layout.past, len(layout.cov_hist))) if layout.cov_hist else ""
-        ahead = g.input("cov_future", ("batch", layout.horizon, len(layout.cov_future))) if layout.cov_future else ""
+        ahead = ""
+        if layout.known_future:
+            ahead = g.input("cov_future", ("batch", layout.horizon, len(layout.known_future)))
+        calendar = g.input("calendar", ("batch", len(layout.calendar))) if layout.calendar else ""
         fixed = g.input("static", ("batch", len(layout.static))) if layout.static else ""
         by_phase = len(self.path.weights) > 1 or len(self.offsets) > 1
         phase = g.input("phase", ("batch",), TensorProto.INT64) if by_phase else ""
         unit, level, spread, lags = self._units(target)
-        z = self._centre(self._rows(lags, hist, ahead, fixed), phase)
+        z = self._centre(self._rows(lags, hist, ahead, calendar, fixed), phase)
         found = self._inverse(self._spread_out(z, lags, phase), unit, level, spread)
         g.output("quantiles", found, ("batch", layout.horizon, len(QUANTILES)))
         return g.model("forecast", {KEY: self.contract.to_json()})
@@ -77,7 +81,7 @@ class _Writer:
         spread = g.node("Where", g.node("LessOrEqual", spread, limit), own, spread)
         return unit, level, spread, g.cast(g.node("Div", centred, spread), TensorProto.FLOAT)
 
-    def _rows(self, lags: str, hist: str, ahead: str, fixed: str) -> str:
+    def _rows(self, lags: str, hist: str, ahead: str, calendar: str, fixed: str) -> str:
         """The regressors in the order of Design.rows, (batch, p)."""
         g, layout, design = self.graph, self.path.layout, self.path.design
         own, known = len(layout.historical), len(layout.known_future)
@@ -92,9 +96,7 @@ class _Writer:
             past = self._expand(hist, design.past, 0, axis=2)
             parts += [g.mean(past, 1, keep=False), self._flat(past)]
         if layout.calendar:
-            first = g.node("Gather", ahead, g.constant(0, np.int64), axis=1)
-            columns = np.arange(known, known + len(layout.calendar))
-            parts.append(g.node("Gather", first, g.constant(columns, np.int64), axis=1))
+            parts.append(calendar)
         if layout.static:
             parts.append(self._expand(fixed, design.fixed, 0, axis=1))
         return g.node("Concat", *parts, axis=1) if len(parts) > 1 else lags

@@ -25,8 +25,8 @@ _LONGEST_PAST = 48
 class Layout:
     """Which columns a model reads and in which order; travels inside the exported model.
 
-    past: steps of every covariate before the origin (at most one season). calendar: derived columns, after the
-    known-future ones. static: one value per series.
+    past: steps of every covariate before the origin (at most one season). calendar: derived columns of the first
+    forecast step, which fix those of the others. static: one value per series.
     """
 
     horizon: int
@@ -44,23 +44,20 @@ class Layout:
         """Columns of the input `cov_hist`: historical, then the past of the known-future covariates."""
         return (*self.historical, *self.known_future)
 
-    @property
-    def cov_future(self) -> tuple[str, ...]:
-        """Columns of the input `cov_future`: known-future covariates, then calendar columns."""
-        return (*self.known_future, *self.calendar)
-
 
 @dataclass(frozen=True)
 class Inputs:
     """What one batch of B origins hands to a model; the truth is never part of it.
 
-    target: (B, lookback). cov_hist: (B, past, H). cov_future: (B, horizon, F). static: (B, G).
+    target: (B, lookback). cov_hist: (B, past, H). cov_future: (B, horizon, F), known-future
+    covariates. calendar: (B, C), of the first forecast step. static: (B, G).
     phase: int64 (B), the place of the first forecast step within its season, 0 .. m - 1.
     """
 
     target: Floats
     cov_hist: Floats
     cov_future: Floats
+    calendar: Floats
     static: Floats
     phase: Integers
 
@@ -141,14 +138,14 @@ def _assemble(
     static = [panel.covariates[name][base] for name in layout.static]
     past = [panel.covariates[name][recent] for name in layout.cov_hist]
     ahead = [future[name] for name in layout.known_future]
-    calendar = _calendar(ds, layout)
     size, h = ds.shape
     return Inputs(
         target=panel.y[back],
         cov_hist=np.stack(past, axis=2) if past else np.zeros((size, layout.past, 0)),
-        cov_future=np.concatenate([np.stack(ahead, axis=2), calendar], axis=2) if ahead else calendar,
+        cov_future=np.stack(ahead, axis=2) if ahead else np.zeros((size, h, 0)),
+        calendar=_calendar(ds[:, 0], layout),
         static=np.stack(static, axis=1) if static else np.zeros((size, 0)),
-        phase=phase_of(ds[:, 0], layout.axis, layout.season_length) if h else np.zeros(size, np.int64),
+        phase=phase_of(ds[:, 0], layout.axis, layout.season_length),
     )
 
 
@@ -162,11 +159,12 @@ def _past_steps(origin: Integers, lookback: int, season_length: int) -> Integers
 
 
 def _calendar(ds: Integers, layout: Layout) -> Floats:
+    """Calendar columns of B timestamps, (B, C); each distinct one is computed once."""
     if not layout.calendar:
-        return np.zeros((*ds.shape, 0))
+        return np.zeros((len(ds), 0))
     stamps, place = np.unique(ds, return_inverse=True)
     _, columns = calendar_features(stamps, layout.axis)
-    return columns[place.reshape(ds.shape)]
+    return columns[place]
 
 
 def _require_columns(panel: Panel, layout: Layout) -> None:

@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 MOST_WINDOWS = 40_000
+# Windows times columns squared: what one fit may cost, about a second.
+_MOST_PRODUCTS = 2e10
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def training_windows(panel: Panel, spec: ForecastSpec, *, until: Integers, by_se
     counts = np.maximum(last - first + 1, 0)
     series = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     back = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    stride = -(-int(counts.sum()) // MOST_WINDOWS) or 1
+    stride = -(-int(counts.sum()) // _most(spec)) or 1
     while not by_season and gcd(stride, m) > 1:
         stride += 1
     keep = (back // m if by_season else back) % stride == 0
@@ -56,6 +58,12 @@ def training_windows(panel: Panel, spec: ForecastSpec, *, until: Integers, by_se
     origin = last[series] - back
     phase = phase_of(panel.ds[panel.offsets[series] + origin], panel.axis, m)
     return TrainingWindows(series=series, origin=origin, phase=phase, age=back / np.maximum(counts[series], 1))
+
+
+def _most(spec: ForecastSpec) -> int:
+    """How many windows a fit may read, given roughly how many columns they have."""
+    columns = spec.lookback + min(4 * spec.horizon * len(spec.known_future), 900) + 50 * len(spec.covariates)
+    return min(MOST_WINDOWS, max(int(_MOST_PRODUCTS / columns**2), 2_000))
 
 
 def seasonal_change(panel: Panel, season_length: int, until: Integers) -> Floats:

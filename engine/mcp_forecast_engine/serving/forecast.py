@@ -87,6 +87,7 @@ def _part(inputs: Inputs, part: slice) -> Inputs:
         target=inputs.target[part],
         cov_hist=inputs.cov_hist[part],
         cov_future=inputs.cov_future[part],
+        calendar=inputs.calendar[part],
         static=inputs.static[part],
         phase=inputs.phase[part],
     )

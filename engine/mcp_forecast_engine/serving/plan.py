@@ -13,7 +13,7 @@ INFER_RECIPE: Final = "infer_run_key.v1"
 
 @dataclass(frozen=True)
 class InferencePlan:
-    """What an inference run will do. body: canonical JSON values. result: digest of the forecast, if computed inline."""
+    """What an inference run will do. body: canonical JSON. result: digest of the forecast, if computed inline."""
 
     run_id: str
     run_key: str

@@ -1,4 +1,4 @@
-"""What a caller asks to forecast, resolved: a finished model, data that fits it, levels it has, the future by digest."""
+"""What a caller asks to forecast, resolved: a finished model, data that fits it, its levels, the future by digest."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _require_same_columns(serving: dict[str, Any], summary: dict[str, Any]) -> N
                 f"the model reads {wanted['name']!r} as {wanted['type']} {wanted['role']}; in the dataset it is {told}",
                 field="dataset_id",
                 allowed=[f"{c['name']}: {c['type']} {c['role']}" for c in serving["covariates"]],
-                next_step="register data with these columns (`covariates` corrects type and role), or train on the new data",
+                next_step="register data with these columns (`covariates` corrects roles), or train on the new data",
             )
     if summary["freq"] != serving["freq"]:
         raise CovariatesMismatch(

@@ -31,6 +31,7 @@ class ModelSession:
             "target": inputs.target.astype(np.float32),
             "cov_hist": inputs.cov_hist.astype(np.float32),
             "cov_future": inputs.cov_future.astype(np.float32),
+            "calendar": inputs.calendar.astype(np.float32),
             "static": inputs.static.astype(np.float32),
             "phase": inputs.phase.astype(np.int64),
         }

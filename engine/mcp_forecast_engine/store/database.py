@@ -1,7 +1,7 @@
 """The truth store: one SQLite file in WAL mode, one held connection that reads and one that writes.
 
 SQLite before 3.51.3 can corrupt a WAL file when one process resets it while another writes (the WAL-reset bug).
-So every write holds a shared lock on `wal.lock`, and a checkpoint, the only thing that resets the WAL, an exclusive one.
+So every write holds a shared lock on `wal.lock`, and a checkpoint, which lets the WAL be reset, an exclusive one.
 """
 
 from __future__ import annotations

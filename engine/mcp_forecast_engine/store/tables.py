@@ -1,4 +1,4 @@
-"""Rows of the engine: datasets, artifacts, runs and their steps. Ids and digests refer across parts, never foreign keys."""
+"""Rows of the engine: datasets, runs and their steps. Ids and digests refer across parts, never foreign keys."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class Writer(Generic[E]):
     """Commands and grouped entries of one process, on one connection, in the order they came.
 
-    enter_group(connection, entries) stores one group in a transaction of its own, at most GROUP_S after its first entry.
+    enter_group(connection, entries) stores a group in a transaction of its own, at most GROUP_S after its first entry.
     """
 
     def __init__(self, database: Database, enter_group: Callable[[Connection, Sequence[E]], None]) -> None:

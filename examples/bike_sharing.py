@@ -1,0 +1,246 @@
+"""From a table to a forecast over MCP, as an agent does it: bike rentals in Washington, D.C., hour by hour.
+
+Run it with `make demo`, or with the Python of any environment that has `mcp-forecast[plot]`. It starts
+`mcp-forecast serve` on a throw-away home, keeps the last week of the data from it, trains on the target alone and with
+weather and calendar, compares both, and forecasts each day of that week from the evening before. About a minute.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from mcp import Client, StdioServerParameters
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from mcp_forecast.connect import connect_lines
+from mcp_forecast.picture import SeriesPicture, draw_png
+from mcp_forecast.report import data_report, trust_report, verdict_line, warning_lines
+from mcp_forecast.settings import process_settings
+
+DATA: Final = Path(__file__).parent / "data" / "bike_sharing_hourly.csv.gz"
+SERVER: Final = Path(sys.executable).with_name("mcp-forecast")
+CALENDAR: Final = ("holiday", "workingday", "season")
+WEATHER: Final = ("weathersit", "temp", "atemp", "hum", "windspeed")
+DAY: Final = 24
+DAYS: Final = 7  # held out
+HISTORY_DAYS: Final = 7  # drawn
+Row = dict[str, str]
+Document = dict[str, Any]
+
+
+class Agent:
+    """Calls tools and says which; an answer that is not ok ends the demo with its error."""
+
+    def __init__(self, client: Client, out: Console) -> None:
+        self._client, self._out = client, out
+
+    async def call(self, tool: str, arguments: Document, *, quiet: bool = False, progress: Any = None) -> Document:
+        """The result of one call; its warnings are shown."""
+        if not quiet:
+            self._out.print(Text("\n→ ", style="cyan").append(tool, style="bold cyan").append(f"  {_short(arguments)}"))
+        answer = (await self._client.call_tool(tool, arguments, progress_callback=progress)).structured_content
+        assert answer is not None
+        if not answer["ok"]:
+            raise SystemExit(f"{tool}: {answer['error']['code']}: {answer['error']['message']}")
+        if not quiet and answer["warnings"]:
+            self._out.print(warning_lines(answer["warnings"]))
+        result: Document = answer["result"]
+        return result
+
+    async def train(self, arguments: Document, name: str) -> Document:
+        """Train, and wait behind a bar that shows the run's own progress. The key makes a retry safe."""
+        run = await self.call("run_training", {**arguments, "idempotency_key": name})
+        columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._out, disable=not self._out.is_terminal) as bar:
+            task = bar.add_task("queued", total=None)
+
+            async def told(done: float, total: float | None, words: str | None) -> None:
+                bar.update(task, completed=done, total=total, description=words or "")
+
+            while run["state"] in ("QUEUED", "RUNNING"):
+                wanted = {"run_id": run["run_id"], "wait_s": 25}
+                run = await self.call("get_run_status", wanted, quiet=True, progress=told)
+        if run["state"] != "SUCCEEDED":
+            raise SystemExit(f"{name}: {run['state']}: {run.get('error')}")
+        self._out.print(f"  {run['state']} {run['run_id']}, chosen: {run['result']['chosen']}", style="dim")
+        return run
+
+
+def read_rows(path: Path = DATA) -> list[Row]:
+    """The table as it is in the file, one dict a row."""
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def rows_before(rows: Sequence[Row], end: datetime) -> list[Row]:
+    """What is known at `end`: rows of earlier hours."""
+    return [row for row in rows if datetime.fromisoformat(row["ds"]) < end]
+
+
+def future_of(rows: Sequence[Row], start: datetime, names: Sequence[str]) -> list[Document]:
+    """Weather and calendar of the day from `start`, every hour; an hour without a row repeats the one before it."""
+    known = {datetime.fromisoformat(row["ds"]): row for row in rows}
+    future, last = [], known[start]
+    for hour in range(DAY):
+        at = start + timedelta(hours=hour)
+        last = known.get(at, last)
+        values = {name: float(last[name]) for name in names}
+        future.append({"unique_id": last["unique_id"], "ds": at.isoformat(), **values})
+    return future
+
+
+def actual_of(rows: Sequence[Row], start: datetime, hours: int) -> list[float]:
+    """Rentals of these hours; an hour without a row had none."""
+    known = {datetime.fromisoformat(row["ds"]): float(row["y"]) for row in rows}
+    return [known.get(start + timedelta(hours=hour), 0.0) for hour in range(hours)]
+
+
+def mean_absolute_error(forecast: Sequence[float], actual: Sequence[float]) -> float:
+    """Mean of the absolute differences, in the unit of the data."""
+    return sum(abs(f - a) for f, a in zip(forecast, actual, strict=True)) / len(actual)
+
+
+def joined(days: Sequence[Mapping[str, Any]]) -> Document:
+    """Forecasts of following days as one series."""
+    return {name: [v for day in days for v in day[name]] for name, value in days[0].items() if isinstance(value, list)}
+
+
+def arm(run: Mapping[str, Any], name: str) -> Document:
+    """The scores of one arm of a training run."""
+    found: Document = next(line for line in run["result"]["tried"] if line["arm"] == name)
+    return found
+
+
+async def demo(out: Console, picture: Path) -> None:
+    """The whole story, in calls."""
+    rows = read_rows()
+    last = datetime.fromisoformat(rows[-1]["ds"])
+    start = (last + timedelta(hours=1)) - timedelta(days=DAYS)
+    with tempfile.TemporaryDirectory() as folder:
+        home, files = Path(folder) / "home", Path(folder) / "data"
+        files.mkdir()
+        environment = {"MCP_FORECAST_HOME": str(home), "MCP_FORECAST_ROOTS": str(files)}
+        server = StdioServerParameters(command=str(SERVER), args=["serve"], env=environment)
+        async with Client(server) as client:
+            agent = Agent(client, out)
+            _write(files / "history.csv", rows_before(rows, start))
+            dataset = await register(agent, out)
+            alone, best = await compare(agent, dataset, out)
+            forecast = await forecast_week(agent, best["run_id"], rows, start, files)
+    judge(out, rows, start, forecast, best, picture)
+    out.print(connect_lines(process_settings(), executable=SERVER), markup=False, soft_wrap=True)
+    require_gain(alone, best)
+
+
+async def register(agent: Agent, out: Console) -> Document:
+    """Look at what was inferred, then say what the tool cannot know: weather forecasts exist, rider counts do not."""
+    first = await agent.call("register_dataset", {"path": "history.csv"})
+    out.print(data_report(first))
+    corrections = [{"name": name, "role": "known_future", "source": "weather forecast"} for name in WEATHER]
+    return await agent.call(
+        "register_dataset",
+        {"path": "history.csv", "drop": ["casual", "registered"], "covariates": corrections},
+    )
+
+
+async def compare(agent: Agent, dataset: Document, out: Console) -> tuple[Document, Document]:
+    """Train twice on the same windows and show what weather and calendar are worth."""
+    await agent.call("describe_dataset", {"dataset_id": dataset["dataset_id"]})
+    asked = {"dataset_id": dataset["dataset_id"], "horizon": DAY}
+    alone = await agent.train({**asked, "covariates": []}, "target-only")
+    best = await agent.train({**asked, "covariates": [*CALENDAR, *WEATHER]}, "weather-and-calendar")
+    naive = arm(best, "seasonal_naive")
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for name in ("", "MASE", "WQL", "80 % band held", "skill against naive"):
+        table.add_column(name, justify="right" if name else "left")
+    lines = {
+        "repeat yesterday (seasonal naive)": naive,
+        "target alone": arm(alone, "target_only"),
+        "with weather and calendar": arm(best, "with_covariates"),
+    }
+    for name, line in lines.items():
+        skill = 1 - line["MASE"] / naive["MASE"]
+        table.add_row(name, f"{line['MASE']:.3f}", f"{line['WQL']:.3f}", f"{line['coverage_80']:.0%}", f"{skill:.0%}")
+    windows = best["result"]["trust"]["windows"]
+    out.print(f"\n[bold]Compared[/] on the same {windows} past days, each forecast from the evening before\n", table)
+    out.print(trust_report(best["result"]["trust"]))
+    return alone, best
+
+
+async def forecast_week(agent: Agent, run_id: str, rows: Sequence[Row], start: datetime, files: Path) -> Document:
+    """Each day of the week from the evening before: newer history, the trained model, that day's weather."""
+    days = []
+    for day in range(DAYS):
+        at, quiet = start + timedelta(days=day), day > 0
+        _write(files / f"until-{at:%Y-%m-%d}.csv", rows_before(rows, at))
+        weather = [{"name": name, "role": "known_future"} for name in WEATHER]
+        known = {"path": f"until-{at:%Y-%m-%d}.csv", "drop": ["casual", "registered"], "covariates": weather}
+        dataset = await agent.call("register_dataset", known, quiet=quiet)
+        future = future_of(rows, at, (*CALENDAR, *WEATHER))
+        wanted = {"run_id": run_id, "dataset_id": dataset["dataset_id"], "future": future, "wait_s": 25}
+        run = await agent.call("run_inference", wanted, quiet=quiet)
+        days.append(run["result"]["series"][0])
+    return joined(days)
+
+
+def judge(
+    out: Console, rows: Sequence[Row], start: datetime, forecast: Document, best: Document, picture: Path
+) -> None:
+    """The forecast against what came true, in numbers and as a picture."""
+    hours = DAYS * DAY
+    actual = actual_of(rows, start, hours)
+    yesterday = actual_of(rows, start - timedelta(days=1), hours)
+    held = sum(a <= x <= b for a, x, b in zip(forecast["lo-80"], actual, forecast["hi-80"], strict=True)) / hours
+    error, naive = mean_absolute_error(forecast["median"], actual), mean_absolute_error(yesterday, actual)
+    out.print(
+        f"\n[bold]The held-out week[/] {start:%Y-%m-%d} to {start + timedelta(days=DAYS - 1):%Y-%m-%d}, {hours} hours\n"
+        f"  mean absolute error {error:.1f} rentals an hour; repeating yesterday {naive:.1f}\n"
+        f"  the 80 % band held {held:.0%} of the hours"
+    )
+    first = start - timedelta(days=HISTORY_DAYS)
+    stamps = [(first + timedelta(hours=hour)).isoformat() for hour in range(HISTORY_DAYS * DAY)]
+    bands = {level: (forecast[f"lo-{level}"], forecast[f"hi-{level}"]) for level in (80, 95)}
+    history = actual_of(rows, first, HISTORY_DAYS * DAY)
+    series = SeriesPicture("bike", stamps, history, forecast["ds"], forecast["median"], bands, actual)
+    title = "Bike rentals in Washington, D.C.: each day forecast from the evening before"
+    subtitle = verdict_line(best["result"]["trust"])
+    draw_png([series], picture, title=title, subtitle=subtitle, x="hour", y="rentals an hour")
+    out.print(f"  picture: {picture}\n", markup=False)
+
+
+def require_gain(alone: Document, best: Document) -> None:
+    """What the README claims: covariates beat the target alone, which beats seasonal naive, on MASE and WQL."""
+    naive, target = arm(best, "seasonal_naive"), arm(alone, "target_only")
+    covariates = arm(best, "with_covariates")
+    for metric in ("MASE", "WQL"):
+        assert covariates[metric] < target[metric] < naive[metric], metric
+    assert arm(alone, "seasonal_naive") == naive, "both runs were judged on the same windows"
+    assert best["result"]["chosen"] == "with_covariates"
+
+
+def _write(path: Path, rows: Sequence[Row]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _short(arguments: Mapping[str, Any]) -> str:
+    shown = {n: f"<{len(v)} rows>" if n == "future" else v for n, v in arguments.items()}
+    text = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+    return text if len(text) <= 160 else f"{text[:157]}…"
+
+
+if __name__ == "__main__":
+    anyio.run(demo, Console(highlight=False), Path("forecast.png").absolute())
