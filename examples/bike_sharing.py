@@ -156,24 +156,27 @@ async def register(agent: Agent, out: Console) -> Document:
 
 async def compare(agent: Agent, dataset: Document, out: Console) -> tuple[Document, Document]:
     """Train twice on the same windows and show what weather and calendar are worth."""
-    await agent.call("describe_dataset", {"dataset_id": dataset["dataset_id"]})
+    found = await agent.call("describe_dataset", {"dataset_id": dataset["dataset_id"]})
+    ahead = [c["name"] for c in found["covariates"] if c["role"] == "known_future"]
+    out.print(f"  known ahead now: {', '.join(ahead)}")
     asked = {"dataset_id": dataset["dataset_id"], "horizon": DAY}
     alone = await agent.train({**asked, "covariates": []}, "target-only")
     best = await agent.train({**asked, "covariates": [*CALENDAR, *WEATHER]}, "weather-and-calendar")
     naive = arm(best, "seasonal_naive")
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
-    for name in ("", "MASE", "WQL", "80 % band held", "skill against naive"):
+    for name in ("", "MASE", "WQL", "80 % band held", "error against repeating"):
         table.add_column(name, justify="right" if name else "left")
     lines = {
-        "repeat yesterday (seasonal naive)": naive,
+        "repeat yesterday": naive,
         "target alone": arm(alone, "target_only"),
-        "with weather and calendar": arm(best, "with_covariates"),
+        "+ weather and calendar": arm(best, "with_covariates"),
     }
     for name, line in lines.items():
-        skill = 1 - line["MASE"] / naive["MASE"]
-        table.add_row(name, f"{line['MASE']:.3f}", f"{line['WQL']:.3f}", f"{line['coverage_80']:.0%}", f"{skill:.0%}")
+        change = line["MASE"] / naive["MASE"] - 1
+        table.add_row(name, f"{line['MASE']:.3f}", f"{line['WQL']:.3f}", f"{line['coverage_80']:.0%}", f"{change:+.0%}")
     windows = best["result"]["trust"]["windows"]
-    out.print(f"\n[bold]Compared[/] on the same {windows} past days, each forecast from the evening before\n", table)
+    out.print(f"\n[bold]Compared[/] on the same {windows} past days, each forecast from the evening before\n")
+    out.print(table)
     out.print(trust_report(best["result"]["trust"]))
     return alone, best
 
@@ -198,16 +201,21 @@ def judge(
     out: Console, rows: Sequence[Row], start: datetime, forecast: Document, best: Document, picture: Path
 ) -> None:
     """The forecast against what came true, in numbers and as a picture."""
-    hours = DAYS * DAY
-    actual = actual_of(rows, start, hours)
-    yesterday = actual_of(rows, start - timedelta(days=1), hours)
-    held = sum(a <= x <= b for a, x, b in zip(forecast["lo-80"], actual, forecast["hi-80"], strict=True)) / hours
-    error, naive = mean_absolute_error(forecast["median"], actual), mean_absolute_error(yesterday, actual)
-    out.print(
-        f"\n[bold]The held-out week[/] {start:%Y-%m-%d} to {start + timedelta(days=DAYS - 1):%Y-%m-%d}, {hours} hours\n"
-        f"  mean absolute error {error:.1f} rentals an hour; repeating yesterday {naive:.1f}\n"
-        f"  the 80 % band held {held:.0%} of the hours"
-    )
+    actual = actual_of(rows, start, DAYS * DAY)
+    yesterday = actual_of(rows, start - timedelta(days=1), DAYS * DAY)
+    held = [a <= x <= b for a, x, b in zip(forecast["lo-80"], actual, forecast["hi-80"], strict=True)]
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for name in ("day", "error of the forecast", "of repeating yesterday", "80 % band held"):
+        table.add_column(name, justify="right" if table.columns else "left")
+    days = {f"{start + timedelta(days=day):%a %d %b}": slice(day * DAY, (day + 1) * DAY) for day in range(DAYS)}
+    for name, hours in {**days, "all": slice(None)}.items():
+        errors = (mean_absolute_error(path[hours], actual[hours]) for path in (forecast["median"], yesterday))
+        share = sum(held[hours]) / len(held[hours])
+        style = "bold" if name == "all" else ""
+        table.add_row(name, *(f"{error:.1f}" for error in errors), f"{share:.0%}", style=style)
+    out.print("\n[bold]The held-out week[/], Christmas to New Year's Eve: the hardest of the year")
+    out.print("Mean absolute error in rentals an hour\n", style="dim")
+    out.print(table)
     first = start - timedelta(days=HISTORY_DAYS)
     stamps = [(first + timedelta(hours=hour)).isoformat() for hour in range(HISTORY_DAYS * DAY)]
     bands = {level: (forecast[f"lo-{level}"], forecast[f"hi-{level}"]) for level in (80, 95)}
@@ -237,9 +245,14 @@ def _write(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _short(arguments: Mapping[str, Any]) -> str:
-    shown = {n: f"<{len(v)} rows>" if n == "future" else v for n, v in arguments.items()}
-    text = ", ".join(f"{name}={value!r}" for name, value in shown.items())
-    return text if len(text) <= 160 else f"{text[:157]}…"
+    return ", ".join(f"{name}={_shown(value)}" for name, value in arguments.items())
+
+
+def _shown(value: Any) -> str:
+    """A value as the demo prints it: lists of objects by what they name, or by their length."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f"[{', '.join(v['name'] for v in value)}]" if "name" in value[0] else f"[{len(value)} rows]"
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 if __name__ == "__main__":

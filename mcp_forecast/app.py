@@ -21,7 +21,7 @@ from mcp_forecast_engine.runtime.process import spawn
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.runtime.supervisor import Supervisor
 from mcp_forecast_engine.store.artifacts import ArtifactStore
-from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.store.database import Database, sqlite_report
 from mcp_forecast_engine.store.writer import Writer
 from mcp_forecast_policy.rules import DEFAULT_POLICY, ScopeTable, load_policy
 from sqlalchemy import Connection
@@ -95,6 +95,7 @@ class App:
 def open_app(settings: Settings, clock: Callable[[], float] = time.time) -> App:
     """Open the home and build the app. Raises HomeNewer, StoreUnavailable, PolicyInvalid."""
     database = open_home(settings.home, settings.database)
+    log.info("home %s: %s", settings.home, sqlite_report())
     policy = load_policy(DEFAULT_POLICY.read_bytes())
     return App(settings, database, build_engine(settings, database, clock), policy, clock)
 

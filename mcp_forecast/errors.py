@@ -54,8 +54,11 @@ CODE_OF_REASON: Final[dict[str, Code]] = {
 }
 
 
-def error_body(error: Exception, *, correlation_id: str) -> dict[str, Any]:
-    """The body of any exception. An unexpected one keeps its text in the log, under the correlation id."""
+def error_body(error: Exception, *, correlation_id: str, effect: bool = True) -> dict[str, Any]:
+    """The body of any exception. An unexpected one keeps its text in the log, under the correlation id.
+
+    effect: whether the call could have changed something; if not, even an unexpected fault is safe to retry.
+    """
     if isinstance(error, Refusal):
         return body(
             error.code, error.message, field=error.field, allowed=error.allowed, next_step=error.next_step,
@@ -68,7 +71,8 @@ def error_body(error: Exception, *, correlation_id: str) -> dict[str, Any]:
             code, error.message, field=error.field, allowed=error.allowed, next_step=error.next_step, details=details
         )
     log.error("unexpected fault %s", correlation_id, exc_info=error)
-    return body("INTERNAL", "an unexpected fault of the server", details={"correlation_id": correlation_id})
+    made = body("INTERNAL", "an unexpected fault of the server", details={"correlation_id": correlation_id})
+    return made if effect else {**made, "disposition": "retryable"}
 
 
 def run_error(stored: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Trail:
     tool: str
     arguments: object
     contract: str = ""
+    effect: bool = False
     canonical: bytes | None = None
     decision: Decision | None = None
     replay_of: str | None = None
@@ -70,7 +71,7 @@ async def call(
         made.stop.set()
         raise
     except Exception as error:
-        body = error_body(error, correlation_id=made.request_id)
+        body = error_body(error, correlation_id=made.request_id, effect=trail.effect)
         envelope = _envelope(made, error=body)
     if not trail.entered:
         code = envelope["error"]["code"] if not envelope["ok"] else "OK"
@@ -98,7 +99,7 @@ def _contracted(app: App, trail: Trail, name: str) -> tuple[Tool, Any]:
     tool = app.tools.get(name) if isinstance(name, str) else None
     if tool is None:
         raise unknown_tool(trail.tool, list(app.tools))
-    trail.contract = f"{tool.contract.name}@{tool.contract.version}"
+    trail.contract, trail.effect = f"{tool.contract.name}@{tool.contract.version}", tool.contract.effect == "command"
     try:
         return tool, tool.contract.arguments.model_validate({} if trail.arguments is None else trail.arguments)
     except ValidationError as error:

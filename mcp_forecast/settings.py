@@ -53,7 +53,9 @@ def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
         if PREFIX + f.name.upper() in environ
     }
     home = Path(str(found.pop("home", Settings.home))).expanduser().resolve()
-    roots = found.pop("roots", None) or (start_folder.resolve(), home)
+    start = start_folder.resolve()
+    # Some clients start servers in "/": that must not open the whole disk.
+    roots = found.pop("roots", None) or ((home,) if start == Path(start.anchor) else (start, home))
     caller = found.pop("caller", "") or f"local:{getpass.getuser()}"
     return Settings(home=home, roots=roots, caller=caller, **found)  # type: ignore[arg-type]
 

@@ -154,6 +154,7 @@ def test_the_text_of_an_unexpected_exception_stays_inside(desk: Desk, monkeypatc
     answer = desk.call("list_runs")
     assert "secret" not in json.dumps(answer)
     assert answer["error"]["code"] == "INTERNAL"
+    assert answer["error"]["disposition"] == "retryable"  # a read changed nothing
     assert answer["error"]["details"]["correlation_id"] == answer["request_id"]
 
 
