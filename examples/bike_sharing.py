@@ -2,7 +2,7 @@
 
 Run it with `make demo`, or with the Python of any environment that has `mcp-forecast[plot]`. It starts
 `mcp-forecast serve` on a throw-away home, keeps the last week of the data from it, trains on the target alone and with
-weather and calendar, compares both, and forecasts each day of that week from the evening before. About a minute.
+weather and calendar, compares both, and forecasts each day of that week from the evening before. Less than a minute.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import csv
 import gzip
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -39,8 +39,12 @@ Row = dict[str, str]
 Document = dict[str, Any]
 
 
+class Stopped(Exception):
+    """A tool refused, or a run ended without a result."""
+
+
 class Agent:
-    """Calls tools and says which; an answer that is not ok ends the demo with its error."""
+    """Calls tools and says which. Raises Stopped when an answer is not ok."""
 
     def __init__(self, client: Client, out: Console) -> None:
         self._client, self._out = client, out
@@ -52,7 +56,7 @@ class Agent:
         answer = (await self._client.call_tool(tool, arguments, progress_callback=progress)).structured_content
         assert answer is not None
         if not answer["ok"]:
-            raise SystemExit(f"{tool}: {answer['error']['code']}: {answer['error']['message']}")
+            raise Stopped(f"{tool}: {answer['error']['code']}: {answer['error']['message']}")
         if not quiet and answer["warnings"]:
             self._out.print(warning_lines(answer["warnings"]))
         result: Document = answer["result"]
@@ -71,8 +75,10 @@ class Agent:
             while run["state"] in ("QUEUED", "RUNNING"):
                 wanted = {"run_id": run["run_id"], "wait_s": 25}
                 run = await self.call("get_run_status", wanted, quiet=True, progress=told)
+            ended = run["progress"]
+            bar.update(task, completed=ended["done"], total=ended["total"] or None, description=ended["text"])
         if run["state"] != "SUCCEEDED":
-            raise SystemExit(f"{name}: {run['state']}: {run.get('error')}")
+            raise Stopped(f"{name}: {run['state']}: {run.get('error')}")
         self._out.print(f"  {run['state']} {run['run_id']}, chosen: {run['result']['chosen']}", style="dim")
         return run
 
@@ -122,6 +128,12 @@ def arm(run: Mapping[str, Any], name: str) -> Document:
     return found
 
 
+def skill_of(run: Mapping[str, Any]) -> str:
+    """How much smaller the error is than seasonal naive's, with its 95 % interval."""
+    skill = run["result"]["trust"]["skill"]
+    return f"{skill['value']:.0%} ({skill['low']:.0%} to {skill['high']:.0%})"
+
+
 async def demo(out: Console, picture: Path) -> None:
     """The whole story, in calls."""
     rows = read_rows()
@@ -164,18 +176,18 @@ async def compare(agent: Agent, dataset: Document, out: Console) -> tuple[Docume
     best = await agent.train({**asked, "covariates": [*CALENDAR, *WEATHER]}, "weather-and-calendar")
     naive = arm(best, "seasonal_naive")
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
-    for name in ("", "MASE", "WQL", "80 % band held", "error against repeating"):
+    for name in ("", "MASE", "WQL", "80 % band held", "skill"):
         table.add_column(name, justify="right" if name else "left")
-    lines = {
-        "repeat yesterday": naive,
-        "target alone": arm(alone, "target_only"),
-        "+ weather and calendar": arm(best, "with_covariates"),
-    }
-    for name, line in lines.items():
-        change = line["MASE"] / naive["MASE"] - 1
-        table.add_row(name, f"{line['MASE']:.3f}", f"{line['WQL']:.3f}", f"{line['coverage_80']:.0%}", f"{change:+.0%}")
+    lines = (
+        ("repeat yesterday", naive, "–"),
+        ("target alone", arm(alone, "target_only"), skill_of(alone)),
+        ("+ weather and calendar", arm(best, "with_covariates"), skill_of(best)),
+    )
+    for name, line, skill in lines:
+        table.add_row(name, f"{line['MASE']:.3f}", f"{line['WQL']:.3f}", f"{line['coverage_80']:.0%}", skill)
     windows = best["result"]["trust"]["windows"]
-    out.print(f"\n[bold]Compared[/] on the same {windows} past days, each forecast from the evening before\n")
+    out.print(f"\n[bold]Compared[/] on the same {windows} past days, each forecast from the evening before")
+    out.print("less is better; skill: how much smaller the error is than when yesterday is repeated\n", style="dim")
     out.print(table)
     out.print(trust_report(best["result"]["trust"]))
     return alone, best
@@ -213,7 +225,7 @@ def judge(
         share = sum(held[hours]) / len(held[hours])
         style = "bold" if name == "all" else ""
         table.add_row(name, *(f"{error:.1f}" for error in errors), f"{share:.0%}", style=style)
-    out.print("\n[bold]The held-out week[/], Christmas to New Year's Eve: the hardest of the year")
+    out.print("\n[bold]The held-out week[/], Christmas to New Year's Eve, unlike the days before it")
     out.print("Mean absolute error in rentals an hour\n", style="dim")
     out.print(table)
     first = start - timedelta(days=HISTORY_DAYS)
@@ -255,5 +267,25 @@ def _shown(value: Any) -> str:
     return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
+def main() -> int:
+    """Run the demo; 1 when a tool refused."""
+    refused = []
+    try:
+        anyio.run(demo, Console(highlight=False), Path("forecast.png").absolute())
+    except* Stopped as group:
+        refused = list(_leaves(group))
+    for error in refused:
+        print(f"error: {error}", file=sys.stderr)
+    return 1 if refused else 0
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
 if __name__ == "__main__":
-    anyio.run(demo, Console(highlight=False), Path("forecast.png").absolute())
+    sys.exit(main())

@@ -58,7 +58,7 @@ def terminal_chart(picture: SeriesPicture, *, width: int) -> Text:
     )
     ink, shade = {**_ink(canvas, history, ""), **_ink(canvas, median, "bright_blue")}, _shade(canvas, future, band)
     chart = Text(no_wrap=True)
-    labels = {canvas.dot(canvas.left, tick)[1] // 4: f"{tick:,.10g}" for tick in ticks}
+    labels = {canvas.dot(canvas.left, tick)[1] // 4: _short(tick) for tick in ticks}
     for row in range(ROWS):
         chart.append(f"{labels.get(row, ''):>{_MARGIN}}{'┤' if row in labels else '│'}", style="dim")
         for column in range(canvas.columns):
@@ -114,6 +114,11 @@ def _ticks(low: float, high: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / 4))
     step = next(power * nice for nice in (1, 2, 2.5, 5, 10) if power * nice >= span / 4 * 0.999)
     return [i * step for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def _short(tick: float) -> str:
+    text = f"{tick:,.10g}"
+    return text if len(text) < _MARGIN else f"{tick:.3g}"
 
 
 def _time_axis(canvas: _Canvas, stamps: Sequence[str], x: Sequence[float]) -> Text:

@@ -42,7 +42,7 @@ def backtest(
     progress = Progress(len(candidates) * (1 + refits(plan)), on_progress, should_stop)
     origins = origins_of(panel, plan)
     test = origins[plan.validation_windows :]
-    if not any(np.any(origin >= 0) for origin in origins[: plan.validation_windows]):
+    if not all(np.any(origin >= 0) for origin in origins):
         raise _too_short(panel, plan)
     with one_thread():
         runs = []

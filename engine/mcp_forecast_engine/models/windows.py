@@ -50,7 +50,9 @@ def training_windows(panel: Panel, spec: ForecastSpec, *, until: Integers, by_se
     counts = np.maximum(last - first + 1, 0)
     series = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     back = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    stride = -(-int(counts.sum()) // _most(spec)) or 1
+    # Where phases are fitted apart a fit reads few of the windows at a time, and each phase needs what it can get.
+    most = _most(spec) * (4 if by_season else 1)
+    stride = -(-int(counts.sum()) // most) or 1
     while not by_season and gcd(stride, m) > 1:
         stride += 1
     keep = (back // m if by_season else back) % stride == 0

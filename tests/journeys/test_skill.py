@@ -1,0 +1,71 @@
+"""The skill: valid, short, and naming only what exists."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from conftest import Desk
+from mcp_forecast_contracts.catalogue import documents
+from mcp_forecast_contracts.data import RegisterDatasetArguments
+from mcp_forecast_contracts.errors import CODES
+from mcp_forecast_contracts.runs import RunInferenceArguments
+from skills_ref import validate
+
+SKILL = Path(__file__).parent.parent.parent / "skills" / "forecast-ops"
+TEXT = (SKILL / "SKILL.md").read_text(encoding="utf-8")
+BODY = TEXT.split("---", 2)[2]
+QUOTED = [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", BODY)]
+
+
+def words(value: Any) -> Iterator[str]:
+    """Every key and short text of a JSON value."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from words(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_the_skill_is_valid_and_short() -> None:
+    assert validate(SKILL) == []
+    assert len(TEXT.splitlines()) <= 100
+    assert [path.name for path in SKILL.iterdir()] == ["SKILL.md"]
+
+
+def test_every_tool_is_in_the_skill() -> None:
+    assert [name for name in documents() if f"`{name}`" not in BODY] == []
+
+
+def test_every_name_in_the_skill_exists_in_a_contract_or_a_real_answer(desk: Desk) -> None:
+    chance, first = random.Random(1), date(2024, 1, 1)
+    rows = [{"ds": str(first + timedelta(days=i)), "y": i % 7 + chance.random()} for i in range(300)]
+    dataset = desk.call("register_dataset", {"rows": rows})["result"]["dataset_id"]
+    trained = desk.finish(desk.call("run_training", {"dataset_id": dataset, "horizon": 7})["result"]["run_id"])
+    known = {*words(documents()), *words(trained), *CODES, "caution", "do_not_trust", "trust", "temp"}
+    named = {word for quoted in QUOTED for word in re.findall(r"[A-Za-z][A-Za-z_]*[A-Za-z]", quoted)}
+    assert named - known - {"true", "ds", "mcp", "forecast", "connect"} == set()
+
+
+def test_the_examples_in_the_skill_are_accepted_by_the_contracts() -> None:
+    examples = {name: json.loads(value) for name, value in (q.split(": ", 1) for q in QUOTED if ": [" in q)}
+    assert RegisterDatasetArguments.model_validate({"path": "a.csv", **examples}).covariates == []
+    corrected = next(json.loads(q.split(": ", 1)[1]) for q in QUOTED if q.startswith('covariates: [{"'))
+    assert RegisterDatasetArguments.model_validate({"path": "a.csv", "covariates": corrected}).covariates
+    future = next(json.loads(q) for q in QUOTED if q.startswith('[{"'))
+    assert RunInferenceArguments.model_validate({"run_id": "run_" + "0" * 24, "future": future}).future == future
+
+
+def test_every_code_in_the_skill_can_come_from_a_tool() -> None:
+    named = set(re.findall(r"`([A-Z]+_[A-Z_]+)`", BODY))
+    possible = {code for document in documents().values() for code in document["errors"]}
+    assert named <= possible
