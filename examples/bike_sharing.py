@@ -187,7 +187,7 @@ async def compare(agent: Agent, dataset: Document, out: Console) -> tuple[Docume
         table.add_row(name, f"{line['MASE']:.3f}", f"{line['WQL']:.3f}", f"{line['coverage_80']:.0%}", skill)
     windows = best["result"]["trust"]["windows"]
     out.print(f"\n[bold]Compared[/] on the same {windows} past days, each forecast from the evening before")
-    out.print("less is better; skill: how much smaller the error is than when yesterday is repeated\n", style="dim")
+    out.print("less is better; skill: how much less error than repeating yesterday\n", style="dim")
     out.print(table)
     out.print(trust_report(best["result"]["trust"]))
     return alone, best
@@ -225,8 +225,8 @@ def judge(
         share = sum(held[hours]) / len(held[hours])
         style = "bold" if name == "all" else ""
         table.add_row(name, *(f"{error:.1f}" for error in errors), f"{share:.0%}", style=style)
-    out.print("\n[bold]The held-out week[/], Christmas to New Year's Eve, unlike the days before it")
-    out.print("Mean absolute error in rentals an hour\n", style="dim")
+    out.print("\n[bold]The held-out week[/], Christmas to New Year's Eve: mean absolute error in rentals an hour")
+    out.print("the data holds one earlier Christmas only, so expect the 25th to be missed\n", style="dim")
     out.print(table)
     first = start - timedelta(days=HISTORY_DAYS)
     stamps = [(first + timedelta(hours=hour)).isoformat() for hour in range(HISTORY_DAYS * DAY)]

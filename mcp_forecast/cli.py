@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import mcp_forecast
 from mcp_forecast.settings import PREFIX, SettingInvalid, child_environment, process_settings
+
+if TYPE_CHECKING:
+    import argparse
 
 INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, 1 (a check failed), 2 (refused) or 130 (interrupted)."""
-    asked = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], int] = asked.command
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return command(asked)
+        # A client waits for this one; parsing would cost it some milliseconds more.
+        return _serve() if arguments == ["serve"] else _parsed(arguments)
     except SettingInvalid as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -32,7 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _parsed(arguments: Sequence[str]) -> int:
+    asked = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = asked.command
+    return command(asked)
+
+
 def _parser() -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="mcp-forecast",
         description="Train, check and serve time-series forecasts, for agents over MCP and for you.",
@@ -105,7 +115,7 @@ def _forecast(asked: argparse.Namespace) -> int:
     return forecast_command(request, settings, Console(highlight=False), Console(stderr=True, highlight=False))
 
 
-def _serve(asked: argparse.Namespace) -> int:
+def _serve(asked: argparse.Namespace | None = None) -> int:
     from mcp_forecast.mcp.stdio_door import serve_stdio
 
     serve_stdio(process_settings())

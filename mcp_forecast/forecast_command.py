@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +20,7 @@ from mcp_forecast import pipeline, report
 from mcp_forecast.app import App, open_app
 from mcp_forecast.caller import Caller
 from mcp_forecast.errors import body, error_body
+from mcp_forecast.forecast_files import Refused, existing, require_writable, rows_of, write_csv
 from mcp_forecast.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,19 +59,11 @@ class Answers:
     forecast: Document
 
 
-class Refused(Exception):
-    """A tool refused or a run failed; carries the error body of the contracts."""
-
-    def __init__(self, error: Document) -> None:
-        super().__init__(error["message"])
-        self.error = error
-
-
 def forecast_command(request: ForecastRequest, settings: Settings, out: Console, err: Console) -> int:
     """Forecast and show it; 0, or 2 with the error said. Progress and errors go to `err`, so `out` can be piped."""
     try:
-        _require_writable(request)
-        file = _existing(request.file, "path")
+        require_writable(plot=request.plot, csv=request.csv)
+        file = existing(request.file, "path")
         app = open_app(replace(settings, roots=(file.parent, *settings.roots)))
         try:
             logging.basicConfig(filename=_log_file(settings), level=logging.WARNING)
@@ -126,7 +117,7 @@ class Desk:
 async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None]) -> Answers:
     corrections = [{"name": name, "role": "known_future"} for name in request.known]
     arguments = {"path": str(request.file), **request.columns, **({"covariates": corrections} if corrections else {})}
-    future = None if request.future is None else _rows(_existing(request.future, "future"))
+    future = None if request.future is None else rows_of(existing(request.future, "future"))
     dataset, warnings = await desk.call("register_dataset", arguments)
     say(report.data_report(dataset))
     say(report.warning_lines(warnings))
@@ -168,11 +159,7 @@ def _show(answers: Answers, request: ForecastRequest, desk: Desk, out: Console) 
     forecast = answers.forecast
     pictures = _pictures(desk.app, answers)
     if request.csv is not None:
-        rows = list(report.forecast_rows(forecast))
-        with request.csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(request.csv, forecast)
     if request.plot is not None:
         _draw(answers, pictures, request.plot)
     if request.json:
@@ -226,24 +213,6 @@ def _pictures(app: App, answers: Answers) -> list[SeriesPicture]:
     return pictures
 
 
-def _rows(file: Path) -> list[Document]:
-    """The rows of a CSV or Parquet file as JSON values; empty cells are left out."""
-    import pyarrow as pa
-    from pyarrow import csv as arrow_csv
-    from pyarrow import parquet
-
-    try:
-        table = parquet.read_table(file) if file.suffix == ".parquet" else arrow_csv.read_csv(file)
-    except pa.ArrowException as error:
-        told = str(error).splitlines()[0]
-        raise Refused(body("FILE_UNREADABLE", f"{file.name} cannot be read: {told}", field="future")) from error
-    return [{n: _json_value(v) for n, v in row.items() if v is not None} for row in table.to_pylist()]
-
-
-def _json_value(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value
-
-
 def _retraining(training: Document, known_steps: int) -> Text:
     needed, horizon = training["serving"]["needs_future"], training["serving"]["horizon"]
     return Text("\nTrained again on the target alone: ", style="yellow").append(
@@ -252,25 +221,6 @@ def _retraining(training: Document, known_steps: int) -> Text:
         "give them with --future FILE.",
         style="default",
     )
-
-
-def _require_writable(request: ForecastRequest) -> None:
-    for path, option in ((request.plot, "--plot"), (request.csv, "--csv")):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise Refused(
-                {"message": f"no folder {path.absolute().parent}", "next_step": "make it first", "field": option}
-            )
-    if request.plot is not None and find_spec("matplotlib") is None:
-        raise Refused({"message": "a PNG needs matplotlib, which is not installed", "field": "--plot",
-                       "next_step": "pip install 'mcp-forecast[plot]'"})  # fmt: skip
-
-
-def _existing(file: Path, field: str) -> Path:
-    found = file.expanduser().resolve()
-    if not found.is_file():
-        raise Refused(body("FILE_UNREADABLE", f"there is no file {str(file)!r}", field=field,
-                           next_step="check the name; relative paths start at this folder"))  # fmt: skip
-    return found
 
 
 def _log_file(settings: Settings) -> Path:

@@ -12,7 +12,6 @@ from mcp_forecast_engine.errors import ArtifactCorrupt, CovariatesMismatch
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_chosen
 from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.plan import plan_for
-from mcp_forecast_engine.evaluation.progress import Stopped
 from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.contract import contract_of
 from mcp_forecast_engine.models.export import export_onnx
@@ -81,8 +80,12 @@ def test_thousands_of_series_come_in_batches_that_can_be_stopped() -> None:
     assert seen == ["256 of 600 series", "512 of 600 series", "600 of 600 series"]
     expected = model.quantiles(tail_inputs(panel, model.path.layout))
     np.testing.assert_allclose(found.quantiles, expected, rtol=1e-4, atol=1e-4)
-    with pytest.raises(Stopped):
-        forecast(session, panel, should_stop=lambda: True)
+
+    def stop(done: int, total: int, text: str) -> None:
+        raise InterruptedError(f"after {done} of {total}")
+
+    with pytest.raises(InterruptedError, match="after 1 of 3"):
+        forecast(session, panel, on_progress=stop)
 
 
 def test_a_session_is_loaded_once_per_digest_and_the_oldest_goes(content: bytes) -> None:

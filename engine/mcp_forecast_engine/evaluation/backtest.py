@@ -13,7 +13,7 @@ from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, Can
 from mcp_forecast_engine.evaluation.comparison import compare
 from mcp_forecast_engine.evaluation.metrics import Scored, all_metrics, coverage_by_step, mase
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES, BacktestPlan, origins_of
-from mcp_forecast_engine.evaluation.progress import OnProgress, Progress, ShouldStop
+from mcp_forecast_engine.evaluation.progress import OnProgress, Progress
 from mcp_forecast_engine.evaluation.report import ArmReport, BacktestReport, Comparison
 from mcp_forecast_engine.evaluation.rolling import ArmRun, refits, walk
 from mcp_forecast_engine.models.calibration import CalibratedModel, Calibration
@@ -33,26 +33,24 @@ def backtest(
     plan: BacktestPlan,
     *,
     on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
 ) -> BacktestReport:
     """Score every arm on the same rolling-origin windows and choose one by the windows before the test part.
 
-    Deterministic bit for bit: one thread, seeded bootstrap, no clock. Raises HistoryTooShort, Stopped.
+    Deterministic bit for bit: one thread, seeded bootstrap, no clock. What `on_progress` raises ends it between refits.
+    Raises HistoryTooShort.
     """
-    progress = Progress(len(candidates) * (1 + refits(plan)), on_progress, should_stop)
+    progress = Progress(len(candidates) * (1 + refits(plan)), on_progress)
     origins = origins_of(panel, plan)
     test = origins[plan.validation_windows :]
     if not all(np.any(origin >= 0) for origin in origins):
         raise _too_short(panel, plan)
     with one_thread():
-        runs = []
-        for candidate in candidates:
-            progress.check(candidate.name)
-            runs.append(walk(panel, candidate, plan, origins, progress))
+        runs = [walk(panel, candidate, plan, origins, progress) for candidate in candidates]
         scale = _scale(panel, plan, test[0])
         scored = {run.candidate.name: run.test(scale) for run in runs}
         arms = tuple(_arm_report(run, scored[run.candidate.name], panel, plan, origins) for run in runs)
-    chosen, choice = _choose(arms)
+        before = _scale(panel, plan, next(origin for origin in origins if np.any(origin >= 0)))
+        chosen, choice = _choose({run.candidate.name: run.validation(before) for run in runs}, plan)
     first = scored[chosen]
     return BacktestReport(
         plan=plan,
@@ -110,12 +108,24 @@ def _arm_report(run: ArmRun, scored: Scored, panel: Panel, plan: BacktestPlan, o
     )
 
 
-def _choose(arms: Sequence[ArmReport]) -> tuple[str, str]:
-    """The arm with the smallest validation error; of equals the first, which reads less."""
-    score = {arm.name: arm.validation_mase if np.isfinite(arm.validation_mase) else np.inf for arm in arms}
-    best = min(score, key=lambda name: score[name])
-    told = ", ".join(f"{name} {value:.4g}" for name, value in score.items())
-    return best, f"smallest scaled absolute error on the windows before the test part: {told}"
+def _choose(validation: dict[str, Scored], plan: BacktestPlan) -> tuple[str, str]:
+    """The arm to serve, by the windows before the test part. An arm that reads more has to earn it.
+
+    In the order of how much they read: a model replaces the baseline when its error is smaller; a model with more
+    covariates replaces one with fewer only when the paired interval of the gain leaves out zero (where there are
+    windows enough for one), because the smallest of several noisy errors is often smallest by luck.
+    """
+    chosen, told = "", []
+    for name, scored in validation.items():
+        told.append(f"{name} {mase(scored).value:.4g}")
+        if not chosen:
+            chosen = name
+            continue
+        gain = next(c for c in compare(name, chosen, scored, validation[chosen], plan) if c.metric == "MASE")
+        proven = chosen == BASELINE or gain.low is None or gain.low > 0
+        if gain.skill > 0 and proven:
+            chosen = name
+    return chosen, f"{chosen}, by scaled absolute error on the windows before the test part: {', '.join(told)}"
 
 
 def _comparisons(scored: dict[str, Scored], plan: BacktestPlan) -> tuple[Comparison, ...]:

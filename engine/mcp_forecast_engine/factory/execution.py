@@ -35,6 +35,8 @@ def train(job: Job, artifacts: ArtifactStore) -> bytes:
     evaluated = job.step("evaluate", lambda: _evaluate(job, panel, plan))
     arm = read_arm(_chosen(json.loads(evaluated)))
     model = job.step("train", lambda: _export(panel, arm, dataset))
+    total = max(job.shown.total, 1)
+    job.progress(total, total, "fitted on the whole history")
     job.check()
     files = {"preprocessing.json": prepared, "evaluation.json": evaluated, "model.onnx": model}
     return canonical_bytes(_document(panel, dataset, plan, files))

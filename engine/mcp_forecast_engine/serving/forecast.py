@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import CovariatesMismatch
-from mcp_forecast_engine.evaluation.progress import OnProgress, Progress, ShouldStop
+from mcp_forecast_engine.evaluation.progress import OnProgress, Progress
 from mcp_forecast_engine.models.contract import Contract
 from mcp_forecast_engine.models.features import Inputs, tail_inputs, tail_stamps
 from mcp_forecast_engine.serving.session import ModelSession
@@ -58,20 +58,18 @@ def forecast(
     panel: Panel,
     *,
     on_progress: OnProgress | None = None,
-    should_stop: ShouldStop | None = None,
 ) -> Forecast:
-    """Forecast from the end of every series of the panel, in batches between which it can be stopped.
+    """Forecast from the end of every series of the panel, in batches; what `on_progress` raises ends it between them.
 
-    Raises CovariatesMismatch, naming columns and rows, where the panel does not fit the model's contract; Stopped.
+    Raises CovariatesMismatch, naming columns and rows, where the panel does not fit the model's contract.
     """
     contract = session.contract
     _require_axis(panel, contract)
     inputs = tail_inputs(_recoded(panel, contract.categories), contract.layout)
     size = len(inputs)
-    progress = Progress(-(-size // BATCH), on_progress, should_stop)
+    progress = Progress(-(-size // BATCH), on_progress)
     found = []
     for start in range(0, size, BATCH):
-        progress.check("forecast")
         found.append(session.run(_part(inputs, slice(start, start + BATCH))))
         progress.step(f"{min(start + BATCH, size)} of {size} series")
     return Forecast(
