@@ -66,7 +66,8 @@ def tried_report(training: Document) -> RenderableType:
         cells = [_score(name, arm.get(name)) for name in scores]
         table.add_row("✓" if chosen else "", arm_words(arm["arm"]), *cells, style="bold" if chosen else "")
     windows, horizon = training["trust"]["windows"], training["serving"]["horizon"]
-    note = f"  on the same {windows} past forecasts of {horizon} steps; ✓ was chosen before them"
+    tests = f"{windows} past forecasts" if windows > 1 else "past forecast"
+    note = f"  on the same {tests} of {horizon} steps; ✓ was chosen before {'them' if windows > 1 else 'it'}"
     return Group(_heading("Tried"), Text(note, style="dim"), Padding(table, (0, 0, 0, 2)))
 
 
@@ -204,7 +205,7 @@ def _score(name: str, value: float | None) -> str:
 
 def _number(value: float) -> str:
     size = abs(value)
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
+    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 10 else f"{value:#.3g}"
 
 
 def _time(stamp: str) -> str:

@@ -1,4 +1,4 @@
-"""Future rows of a forecast request: put on the grid, coded as the dataset is, refused by name where they do not fit."""
+"""Future rows of a forecast request: put on the grid, coded as the dataset is, refused by name if they do not fit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from mcp_forecast_engine.data.columns import ColumnRoles, Correction
 from mcp_forecast_engine.data.dataset import Dataset, build_dataset
 from mcp_forecast_engine.data.frame import Panel
