@@ -9,20 +9,36 @@ import subprocess
 import sys
 from pathlib import Path
 
+HERE = Path(__file__).parent
 PARTS = (
-    ("Races: one run per key", ["torture_races.py"]),
-    ("Kills, cancels and fencing", ["torture_kills.py", "--trials", "12", "--cancels", "40", "--fences", "25"]),
+    ("Races: one run per key", [str(HERE / "torture_races.py")]),
+    (
+        "Kills, cancels and fencing: a run of three steps",
+        [str(HERE / "torture_kills.py"), "--trials", "12", "--cancels", "40", "--fences", "25"],
+    ),
+    (
+        "Kills of a real training at every named step, worker and server: same state, same bytes",
+        [
+            "-m",
+            "pytest",
+            "-v",
+            "--no-header",
+            "-m",
+            "slow or not slow",
+            "-k",
+            "killed",
+            str(HERE.parent / "tests/journeys"),
+        ],
+    ),
 )
 
 
 def main() -> int:
     """Run every part; the exit code says whether all held."""
-    here, worst = Path(__file__).parent, 0
+    worst = 0
     for title, command in PARTS:
         print(f"\n## {title}\n", flush=True)
-        worst = max(
-            worst, subprocess.run([sys.executable, str(here / command[0]), *command[1:]], check=False).returncode
-        )
+        worst = max(worst, subprocess.run([sys.executable, *command], check=False).returncode)
     return worst
 
 

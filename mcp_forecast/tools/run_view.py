@@ -43,7 +43,7 @@ def run_answer(app: App, run: Run, page: tuple[int, int]) -> dict[str, Any]:
         if at is not None:
             answer[name] = _iso(at)
     if run.state == "SUCCEEDED":
-        answer["result"] = _paged(app.engine.document(run), page)
+        answer["result"] = _paged(_linked(app, run), page)
     if run.error is not None:
         answer["error"] = run_error(run.error)
     if not run.ended:
@@ -70,6 +70,14 @@ def run_line(app: App, run: Run) -> dict[str, Any]:
 def asked(run: Run) -> dict[str, Any]:
     """What the caller asked for, without the digests that the engine pinned."""
     return dict(run.plan["asked"])
+
+
+def _linked(app: App, run: Run) -> dict[str, Any]:
+    """The result with where each of its artifacts lies; the paths are this home's, so they are not in the document."""
+    document = app.engine.document(run)
+    whole = {"name": "forecast.json", "digest": run.result, "media_type": "application/json"}
+    artifacts = [{**a, "uri": app.engine.artifacts.uri(a["digest"])} for a in document.get("artifacts", [whole])]
+    return {**document, "artifacts": artifacts}
 
 
 def _paged(document: dict[str, Any], page: tuple[int, int]) -> dict[str, Any]:

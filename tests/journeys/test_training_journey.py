@@ -113,12 +113,21 @@ def test_a_cancelled_run_starts_again_under_the_same_id(
 
 def outcome(answer: Answer) -> tuple[str, str]:
     """State and the digests of everything the run made."""
-    return answer["result"]["state"], json.dumps(answer["result"]["result"]["artifacts"])
+    artifacts = answer["result"]["result"]["artifacts"]
+    return answer["result"]["state"], json.dumps([[artifact["name"], artifact["digest"]] for artifact in artifacts])
 
 
-@pytest.mark.parametrize(
-    "point", ["started", "preprocess:stored", "evaluate:made", "evaluate:recorded", "train:stored", "result:stored"]
+QUICK = ("started", "preprocess:stored", "evaluate:made", "evaluate:recorded", "train:stored", "result:stored")
+STEPS = tuple(
+    f"{step}:{moment}" for step in ("preprocess", "evaluate", "train") for moment in ("made", "stored", "recorded")
 )
+WORKER_POINTS = [
+    pytest.param(point, marks=() if point in QUICK else pytest.mark.slow)
+    for point in ("started", *STEPS, "result:stored", "finished")
+]
+
+
+@pytest.mark.parametrize("point", WORKER_POINTS)
 def test_a_worker_killed_at_a_step_ends_in_the_same_run_and_bytes(
     open_desk: Callable[[Settings], Desk], settings: Settings, point: str, unkilled: tuple[str, str]
 ) -> None:

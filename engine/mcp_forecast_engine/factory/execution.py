@@ -70,7 +70,7 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
         "choice": evaluation["choice"],
         "tried": [_line(arm) for arm in evaluation["arms"]],
         "uplift": [_compared(c) for c in evaluation["comparisons"] if c["against"] == "target_only"],
-        "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in SHOWN},
+        "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in (*SHOWN, "coverage_80")},
         "serving": {
             "horizon": plan["horizon"],
             "needs_future": chosen["spec"]["known_future"],

@@ -57,6 +57,10 @@ class ArtifactStore:
         for unfinished in self._root.glob(f"*/.new-{pid}-*"):
             unfinished.unlink(missing_ok=True)
 
+    def uri(self, digest: str) -> str:
+        """Where the bytes lie, as a file URI of this machine."""
+        return self._path(digest).absolute().as_uri()
+
     def _path(self, digest: str) -> Path:
         algorithm, _, name = digest.partition(":")
         if algorithm != ALGORITHM or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
