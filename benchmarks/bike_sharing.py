@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+
 from mcp_forecast_engine.data.columns import ColumnRoles, Correction
 from mcp_forecast_engine.data.dataset import build_dataset
 from mcp_forecast_engine.data.frame import Panel

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import insert
+
+from mcp_forecast.home import open_home
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_audit.entry import Entry
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.tables import RunRow
-from sqlalchemy import insert
-
-from mcp_forecast.home import open_home
 
 RUNS, ENTRIES = 1_000, 100_000
 

@@ -26,6 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "engine"))
 
 import runtime_toy as toy
+
 from mcp_forecast_engine.runtime import process
 
 Ending = tuple[str, str | None, dict[str, str]]

@@ -10,10 +10,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import anyio
 import psutil
+from sqlalchemy import Connection
+
+from mcp_forecast import processes
+from mcp_forecast.home import open_home
+from mcp_forecast.limits import Limits
+from mcp_forecast.pipeline import Trail
+from mcp_forecast.settings import Settings, child_environment
+from mcp_forecast.tool import Tool
+from mcp_forecast.tools import TOOLS
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_engine.engine import Engine
 from mcp_forecast_engine.ports import Milestone
@@ -24,18 +33,9 @@ from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database, sqlite_report
 from mcp_forecast_engine.store.writer import Writer
 from mcp_forecast_policy.rules import DEFAULT_POLICY, ScopeTable, load_policy
-from sqlalchemy import Connection
-
-from mcp_forecast import processes
-from mcp_forecast.home import open_home
-from mcp_forecast.limits import Limits
-from mcp_forecast.pipeline import Trail
-from mcp_forecast.settings import Settings, child_environment
-from mcp_forecast.tool import Tool
-from mcp_forecast.tools import TOOLS
 
 R = TypeVar("R")
-THREADS = 8  # long calls at the same time; the rest wait on the loop
+COMMAND_THREADS, READ_THREADS = 8, 2  # long parts of calls at the same time; the rest wait for a thread
 log = logging.getLogger(__name__)
 
 
@@ -48,16 +48,18 @@ class App:
         self.settings, self.database, self.engine, self.policy, self.clock = settings, database, engine, policy, clock
         self.tools: Mapping[str, Tool] = TOOLS
         self.limits = Limits(rate_per_s=settings.rate_per_s, burst=settings.rate_burst, monotonic=time.monotonic)
-        self.threads = anyio.CapacityLimiter(THREADS)
         self.milestone: Milestone = _milestone(settings)
-        self.writer: Writer[tuple[Trail, str]] = Writer(database, _enter_group)
         self.process_id = f"srv_{secrets.token_hex(8)}"
-        me = psutil.Process()
-        self.writer.submit(
-            lambda connection: processes.begin(
-                connection, self.process_id, pid=me.pid, pid_started=me.create_time(), now=clock()
-            )
-        ).result()
+        self._threads = {
+            "read": ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read"),
+            "command": ThreadPoolExecutor(COMMAND_THREADS, thread_name_prefix="command"),
+        }
+        self.writer: Writer[tuple[Trail, str]] = Writer(database, _enter_group)
+        try:
+            self._begin()
+        except BaseException:
+            self.writer.close()
+            raise
         self.supervisor = Supervisor(
             database=database,
             launch=self._launch,
@@ -69,9 +71,16 @@ class App:
             sweep=engine.artifacts.sweep,
         )
 
+    async def off_loop(self, effect: str, work: Callable[[], R]) -> R:
+        """Run something long in a thread; reads and commands have threads of their own, so neither waits for the other.
+
+        A caller that goes away leaves the thread to finish, and it counts until it has.
+        """
+        return await asyncio.wrap_future(self._threads[effect].submit(work))
+
     async def commit(self, work: Callable[[Connection], R]) -> R:
         """Run `work` in one transaction on the writer thread; a caller that goes away does not undo it."""
-        value = await asyncio.wrap_future(self.writer.submit(work))
+        value = await asyncio.shield(asyncio.wrap_future(self.writer.submit(work)))
         self.milestone("committed")
         self.supervisor.notify()
         return value
@@ -83,12 +92,23 @@ class App:
     def close(self) -> None:
         """Flush the log and leave; runs that work go on without us."""
         self.supervisor.close()
+        for threads in self._threads.values():
+            threads.shutdown(wait=False, cancel_futures=True)
         self.writer.submit(lambda connection: processes.end(connection, self.process_id, now=self.clock()))
         self.writer.close()
         self.database.close()
 
+    def _begin(self) -> None:
+        me = psutil.Process()
+        self.writer.submit(
+            lambda connection: processes.begin(
+                connection, self.process_id, pid=me.pid, pid_started=me.create_time(), now=self.clock()
+            )
+        ).result()
+
     def _launch(self, run: Run) -> int:
-        command = (sys.executable, "-m", "mcp_forecast.worker", run.run_id, str(run.epoch))
+        # -P: a stray calendar.py in the folder the server was started in must not be imported.
+        command = (sys.executable, "-P", "-m", "mcp_forecast.worker", run.run_id, str(run.epoch))
         return spawn(command, child_environment(self.settings), self.settings.home / "logs" / f"{run.run_id}.log")
 
 
@@ -96,8 +116,12 @@ def open_app(settings: Settings, clock: Callable[[], float] = time.time) -> App:
     """Open the home and build the app. Raises HomeNewer, StoreUnavailable, PolicyInvalid."""
     database = open_home(settings.home, settings.database)
     log.info("home %s: %s", settings.home, sqlite_report())
-    policy = load_policy(DEFAULT_POLICY.read_bytes())
-    return App(settings, database, build_engine(settings, database, clock), policy, clock)
+    try:
+        policy = load_policy(DEFAULT_POLICY.read_bytes())
+        return App(settings, database, build_engine(settings, database, clock), policy, clock)
+    except BaseException:
+        database.close()
+        raise
 
 
 def build_engine(settings: Settings, database: Database, clock: Callable[[], float]) -> Engine:

@@ -11,6 +11,10 @@ from mcp_forecast_engine import errors as engine
 log = logging.getLogger(__name__)
 
 
+MOST_ALLOWED: Final = 40  # values that an error lists
+MOST_MESSAGE: Final = 1000  # characters
+
+
 class Refusal(Exception):
     """The server itself refuses a call: code and message, and what helps."""
 
@@ -72,7 +76,8 @@ def error_body(error: Exception, *, correlation_id: str, effect: bool = True) ->
         )
     log.error("unexpected fault %s", correlation_id, exc_info=error)
     made = body("INTERNAL", "an unexpected fault of the server", details={"correlation_id": correlation_id})
-    return made if effect else {**made, "disposition": "retryable"}
+    advice = "call again; if it fails again, report correlation_id"
+    return made if effect else {**made, "disposition": "retryable", "next_step": advice}
 
 
 def run_error(stored: dict[str, Any]) -> dict[str, Any]:
@@ -100,12 +105,14 @@ def body(
 ) -> dict[str, Any]:
     """An error body as it goes over the wire; what is absent is left out."""
     meaning = ERRORS[code]
+    if isinstance(allowed, list) and len(allowed) > MOST_ALLOWED:
+        allowed = [*allowed[:MOST_ALLOWED], f"… and {len(allowed) - MOST_ALLOWED} more"]
     made = {
         "code": code,
         "category": meaning.category,
         "disposition": meaning.disposition,
         "retry_after_s": retry_after_s,
-        "message": message[:2000],
+        "message": message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…",
         "field": field,
         "allowed": allowed,
         "next_step": next_step or meaning.next_step,

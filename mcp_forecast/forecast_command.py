@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
-from mcp_forecast_engine.errors import EngineError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -22,6 +21,7 @@ from mcp_forecast.caller import Caller
 from mcp_forecast.errors import body, error_body
 from mcp_forecast.forecast_files import Refused, existing, require_writable, rows_of, write_csv
 from mcp_forecast.settings import Settings
+from mcp_forecast_engine.errors import EngineError
 
 if TYPE_CHECKING:
     from mcp_forecast.picture import SeriesPicture
@@ -193,10 +193,9 @@ def _draw(answers: Answers, pictures: list[SeriesPicture], path: Path) -> None:
 
 def _pictures(app: App, answers: Answers) -> list[SeriesPicture]:
     """The first series with the end of their history, read from the stored dataset."""
+    from mcp_forecast.picture import PANELS, picture_of
     from mcp_forecast_engine.data.dataset import decode
     from mcp_forecast_engine.data.profile import time_text
-
-    from mcp_forecast.picture import PANELS, picture_of
 
     frame = decode(app.engine.artifacts.get(answers.dataset["digest"])).frame
     steps = min(max(3 * answers.forecast["horizon"], 2 * answers.dataset["season_length"], 40), 400)

@@ -35,7 +35,7 @@ def revision_of(database: Path) -> str | None:
     if not database.exists():
         return None
     try:
-        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)
+        connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
         try:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         finally:

@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_forecast_engine.store.identity import canonical_bytes
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast.errors import Refusal
 from mcp_forecast.tables import KeyRow
+from mcp_forecast_engine.store.identity import canonical_bytes
 
 _TABLE = KeyRow.__table__  # type: ignore[attr-defined]
 _SCOPE = ("caller", "tool", "key")

@@ -5,33 +5,38 @@ from __future__ import annotations
 import json
 import secrets
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
-import anyio.to_thread
-from mcp_forecast_audit import log as audit_log
-from mcp_forecast_audit.entry import Entry
-from mcp_forecast_contracts.schema import Arguments
-from mcp_forecast_engine.store.identity import canonical_bytes, digest_of_bytes
-from mcp_forecast_policy.decision import Action, Decision
 from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from mcp_forecast import idempotency
 from mcp_forecast.caller import Caller
 from mcp_forecast.errors import Refusal, error_body
-from mcp_forecast.idempotency import Claim, Stored
+from mcp_forecast.idempotency import Claim
 from mcp_forecast.refusals import invalid_arguments, unknown_tool
 from mcp_forecast.tool import Call, Report, Tool
+from mcp_forecast_audit import log as audit_log
+from mcp_forecast_audit.entry import Entry
+from mcp_forecast_contracts.schema import Arguments
+from mcp_forecast_engine.errors import DataInvalid
+from mcp_forecast_engine.store.identity import canonical_bytes, digest_of_bytes
+from mcp_forecast_policy.decision import Action, Decision
 
 if TYPE_CHECKING:
     from mcp_forecast.app import App
 
+R = TypeVar("R")
+
 
 @dataclass
 class Trail:
-    """What one call leaves in the audit log, filled in along the path. entered: a commit already carries the entry."""
+    """What one call leaves in the audit log, filled in along the path. entered: a commit carries the entry."""
 
     call: Call
     tool: str
@@ -45,7 +50,7 @@ class Trail:
     entered: bool = False
 
     def entry(self, code: str) -> Entry:
-        """The entry; for invalid calls it holds size and digest of what was sent, never the bytes."""
+        """The entry, with size and digest of the arguments: canonical for commands, as sent for all other calls."""
         raw = self.canonical if self.canonical is not None else _raw_bytes(self.arguments)
         made = self.decision
         decision = {} if made is None else {"verdict": made.verdict, "policy_id": made.policy_id, "digest": made.digest}
@@ -63,12 +68,14 @@ async def call(
 
     Never raises but for cancellation; then the work is told to stop, and a commit that began still ends.
     """
-    made = Call(_new_request_id(), caller, app.clock(), progress, threading.Event())
+    made = Call(_new_request_id(), caller, app.clock(), time.monotonic(), progress, threading.Event())
     trail = Trail(made, tool=_printable(tool), arguments=arguments)
     try:
         envelope = await _answer(app, trail, tool)
     except anyio.get_cancelled_exc_class():
         made.stop.set()
+        if not trail.entered:
+            app.enter(trail, "CANCELLED")
         raise
     except Exception as error:
         body = error_body(error, correlation_id=made.request_id, effect=trail.effect)
@@ -114,8 +121,7 @@ async def _decide(app: App, trail: Trail, tool: Tool) -> None:
         return
     if tool.contract.effect == "command":
         # A refused effect is on record before the caller hears of it.
-        await app.commit(lambda connection: audit_log.append(connection, [trail.entry("FORBIDDEN")]))
-        trail.entered = True
+        await _committed(app, trail, lambda connection: audit_log.append(connection, [trail.entry("FORBIDDEN")]))
     raise Refusal(
         "FORBIDDEN", decision.reason, details={"policy_id": decision.policy_id, "policy_digest": decision.digest}
     )
@@ -128,27 +134,33 @@ async def _read(app: App, trail: Trail, tool: Tool, request: Arguments) -> dict[
     if tool.short:
         outcome = tool.read(app, trail.call, request)
     else:
-        outcome = await anyio.to_thread.run_sync(
-            tool.read, app, trail.call, request, limiter=app.threads, abandon_on_cancel=True
-        )
+        outcome = await app.off_loop("read", partial(tool.read, app, trail.call, request))
     trail.refs = dict(outcome.refs)
     return _envelope(trail.call, result=outcome.result, warnings=outcome.warnings)
 
 
 async def _command(app: App, trail: Trail, tool: Tool, request: Arguments) -> dict[str, Any]:
-    trail.canonical = canonical_bytes(request.model_dump(mode="json", exclude_none=True, exclude={"idempotency_key"}))
+    trail.canonical = _canonical(request)
     claim = _claim(trail, request)
     if claim is not None:
         with app.database.read() as connection:
-            stored = _standing(app, tool, connection, claim)
-        if stored is not None:
-            return _replay(trail, stored)
+            replayed = _replayed(app, trail, tool, claim, connection)
+        if replayed is not None:
+            return replayed
     prepared = None
     if tool.prepare is not None:
-        prepared = await anyio.to_thread.run_sync(
-            tool.prepare, app, trail.call, request, limiter=app.threads, abandon_on_cancel=True
-        )
-    return await app.commit(lambda connection: _effect(app, trail, tool, request, prepared, claim, connection))
+        prepared = await app.off_loop("command", partial(tool.prepare, app, trail.call, request))
+    return await _committed(app, trail, partial(_effect, app, trail, tool, request, prepared, claim))
+
+
+async def _committed(app: App, trail: Trail, work: Callable[[Connection], R]) -> R:
+    """One commit that carries the call's entry. If it fails, nothing of it is there, and the entry goes its own way."""
+    trail.entered = True
+    try:
+        return await app.commit(work)
+    except Exception:
+        trail.entered = False
+        raise
 
 
 def _effect(
@@ -159,24 +171,37 @@ def _effect(
     app.milestone(f"{tool.contract.name}:begun")
     if claim is not None and not idempotency.claim_key(connection, claim, now=trail.call.at):
         # Another call took the key since we looked: its answer is ours, unless it no longer stands.
-        stored = _standing(app, tool, connection, claim)
-        if stored is not None:
-            return _replay(trail, stored)
+        replayed = _replayed(app, trail, tool, claim, connection)
+        if replayed is not None:
+            audit_log.append(connection, [trail.entry("OK")])
+            return replayed
     outcome = tool.commit(app, trail.call, request, prepared, connection)
     if claim is not None:
         idempotency.store_answer(connection, claim, result=outcome.result, warnings=list(outcome.warnings))
     trail.refs = dict(outcome.refs)
     audit_log.append(connection, [trail.entry("OK")])
-    trail.entered = True
     app.milestone(f"{tool.contract.name}:written")
     return _envelope(trail.call, result=outcome.result, warnings=outcome.warnings)
 
 
-def _standing(app: App, tool: Tool, connection: Connection, claim: Claim) -> Stored | None:
+def _replayed(app: App, trail: Trail, tool: Tool, claim: Claim, connection: Connection) -> dict[str, Any] | None:
+    """The answer under this key, or None when there is none or it no longer stands."""
     stored = idempotency.find(connection, claim)
-    if stored is None or (tool.settled is not None and not tool.settled(app, connection, stored.result)):
+    if stored is None:
         return None
-    return stored
+    result = stored.result if tool.replay is None else tool.replay(app, connection, stored.result)
+    if result is None:
+        return None
+    trail.replay_of = stored.request_id
+    return _envelope(trail.call, result=result, warnings=stored.warnings, replay_of=stored.request_id)
+
+
+def _canonical(request: Arguments) -> bytes:
+    """Canonical bytes of the validated arguments, the key left out. NaN in free-form rows ends here, not as null."""
+    try:
+        return canonical_bytes(request.model_dump(exclude_none=True, exclude={"idempotency_key"}))
+    except DataInvalid as error:
+        raise Refusal("INVALID_ARGUMENTS", error.message, field=error.field) from error
 
 
 def _claim(trail: Trail, request: Arguments) -> Claim | None:
@@ -185,11 +210,6 @@ def _claim(trail: Trail, request: Arguments) -> Claim | None:
         return None
     assert trail.canonical is not None
     return Claim(trail.call.caller.id, trail.tool, key, digest_of_bytes(trail.canonical), trail.call.request_id)
-
-
-def _replay(trail: Trail, stored: Stored) -> dict[str, Any]:
-    trail.replay_of = stored.request_id
-    return _envelope(trail.call, result=stored.result, warnings=stored.warnings, replay_of=stored.request_id)
 
 
 def _envelope(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import psutil
-from mcp_forecast_audit import log as audit_log
-from mcp_forecast_audit.entry import Entry
 from sqlalchemy import Connection, insert, select, update
 
 from mcp_forecast.tables import ProcessRow
+from mcp_forecast_audit import log as audit_log
+from mcp_forecast_audit.entry import Entry
 
 _TABLE = ProcessRow.__table__  # type: ignore[attr-defined]
 

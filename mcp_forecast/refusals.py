@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from typing import Any
 
-from mcp_forecast_contracts.contract import Contract
 from pydantic import ValidationError
 
 from mcp_forecast.errors import Refusal
+from mcp_forecast_contracts.contract import Contract
 
 
 def unknown_tool(name: str, known: list[str]) -> Refusal:

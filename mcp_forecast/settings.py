@@ -6,6 +6,7 @@ Every setting is an environment variable `MCP_FORECAST_<NAME>`; the table below 
 from __future__ import annotations
 
 import getpass
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -56,8 +57,15 @@ def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
     start = start_folder.resolve()
     # Some clients start servers in "/": that must not open the whole disk.
     roots = found.pop("roots", None) or ((home,) if start == Path(start.anchor) else (start, home))
-    caller = found.pop("caller", "") or f"local:{getpass.getuser()}"
+    caller = found.pop("caller", "") or f"local:{_user()}"
     return Settings(home=home, roots=roots, caller=caller, **found)  # type: ignore[arg-type]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's uid without a name
+        return f"uid{os.getuid()}"
 
 
 def process_settings() -> Settings:
@@ -71,26 +79,39 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return {**os.environ, **spelled, **dict.fromkeys(_ONE_THREAD, "1")}
 
 
+_RANGES = {
+    "rate_per_s": (0.001, 1e9),
+    "rate_burst": (1, 1e9),
+    "lease_s": (0.2, 86_400),
+    "wall_limit_s": (1, 7 * 86_400),
+    "workers": (0, 1024),  # 0: this process starts no worker, others on the home may
+    "http_port": (0, 65_535),
+}
 # Bit-identical results need one thread; the libraries read this when they are loaded.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def _parse(name: str, text: str) -> object:
     kind = {f.name: f.type for f in fields(Settings)}[name]
-    try:
-        if kind == "int":
-            return int(text)
-        if kind == "float":
-            return float(text)
-    except ValueError as error:
-        raise SettingInvalid(
-            f"{PREFIX}{name.upper()} is {text!r}; allowed: a number, e.g. {getattr(Settings, name)}"
-        ) from error
+    if kind in ("int", "float"):
+        return _number(name, text, whole=kind == "int")
     if kind == "tuple[Path, ...]":
         return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
     if kind == "tuple[str, ...]":
         return tuple(text.replace(",", " ").split())
     return text
+
+
+def _number(name: str, text: str, *, whole: bool) -> float:
+    least, most = _RANGES[name]
+    try:
+        value = int(text) if whole else float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:  # NaN is in no range
+        allowed = f"a{' whole' if whole else ''} number from {least:g} to {most:g}"
+        raise SettingInvalid(f"{PREFIX}{name.upper()} is {text!r}; allowed: {allowed}")
+    return value
 
 
 def _spell(value: object) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mcp_forecast_contracts.contract import Contract
 from sqlalchemy import Connection
 
 from mcp_forecast.caller import Caller
+from mcp_forecast_contracts.contract import Contract
 
 if TYPE_CHECKING:
     from mcp_forecast.app import App
@@ -20,11 +20,12 @@ Report = Callable[[float, float | None, str], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Call:
-    """One call in flight. at: seconds since 1970; stop: set when the caller has gone."""
+    """One call in flight. at: seconds since 1970; began: the same on the monotonic clock; stop: its caller left."""
 
     request_id: str
     caller: Caller
     at: float
+    began: float
     report: Report | None
     stop: threading.Event
 
@@ -44,8 +45,8 @@ class Tool:
 
     wait: async, on the loop, before a read. read: the answer of a read tool; `short` says it may run on the loop.
     prepare: the long part of a command, in a worker thread, leaving nothing but content-addressed bytes.
-    commit: the effect, inside the one transaction. settled: whether a stored answer still stands; if not, the key works
-    again.
+    commit: the effect, inside the one transaction. replay: what a stored answer says now; None: it no longer stands,
+    and the key works again. Without it, an answer is replayed as it was.
     """
 
     contract: Contract
@@ -54,4 +55,4 @@ class Tool:
     wait: Callable[[App, Call, Any], Awaitable[None]] | None = None
     prepare: Callable[[App, Call, Any], Any] | None = None
     commit: Callable[[App, Call, Any, Any, Connection], Outcome] | None = None
-    settled: Callable[[App, Connection, dict[str, Any]], bool] | None = None
+    replay: Callable[[App, Connection, dict[str, Any]], dict[str, Any] | None] | None = None

@@ -6,12 +6,11 @@ import logging
 import sys
 import time
 
-from mcp_forecast_engine.runtime import process
-from mcp_forecast_engine.runtime.worker import work
-
 from mcp_forecast.app import build_engine, milestone_of
 from mcp_forecast.home import open_home
 from mcp_forecast.settings import process_settings
+from mcp_forecast_engine.runtime import process
+from mcp_forecast_engine.runtime.worker import work
 
 
 def main() -> None:

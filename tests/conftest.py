@@ -22,11 +22,11 @@ class Desk:
     """An app with the event loop its calls run on, as a server has it."""
 
     def __init__(self, app: App, portal: BlockingPortal) -> None:
-        self.app, self._portal = app, portal
+        self.app, self.portal = app, portal
 
     def call(self, tool: str, arguments: object = None, caller: Caller = AGENT) -> Answer:
         """One call through the pipeline, from any thread."""
-        return self._portal.call(pipeline_call, self.app, tool, arguments, caller)
+        return self.portal.call(pipeline_call, self.app, tool, arguments, caller)
 
     def finish(self, run_id: str) -> Answer:
         """Wait for the end of a run and return its answer."""

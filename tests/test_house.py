@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-import mcp_forecast_engine
 import pytest
+
+import mcp_forecast
+import mcp_forecast_engine
+from mcp_forecast import contracts, home
+from mcp_forecast.errors import CODE_OF, error_body
 from mcp_forecast_contracts.catalogue import ORDER, documents
 from mcp_forecast_contracts.errors import CODES, ERRORS
 from mcp_forecast_contracts.registry import CONTRACTS
 from mcp_forecast_engine import errors as engine_errors
 from mcp_forecast_policy.rules import DEFAULT_POLICY, load_policy
-
-import mcp_forecast
-from mcp_forecast import contracts, home
-from mcp_forecast.errors import CODE_OF, error_body
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("mcp_forecast", "engine/mcp_forecast_engine", "policy/mcp_forecast_policy", "audit/mcp_forecast_audit",

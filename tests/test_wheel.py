@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from mcp_forecast_contracts.catalogue import ORDER
 
 ROOT = Path(__file__).parent.parent

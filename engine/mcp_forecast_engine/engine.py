@@ -90,7 +90,8 @@ class Engine:
 
         with self._database.read() as connection:
             trained = self.run(connection, asked["run_id"])
-            document = self._trained(trained)
+        document = self._trained(trained)
+        with self._database.read() as connection:
             summary = datasets.summary(connection, asked["dataset_id"] or trained.plan["dataset_id"])
         return resolve(trained, document, summary, self.artifacts, **asked)
 
@@ -107,7 +108,9 @@ class Engine:
             made = self._serving().document(plan.body, told)
         except _OutOfTime:
             return plan
-        return replace(plan, result=self.artifacts.put(made))
+        digest = self.artifacts.put(made)
+        self._keep(digest, json.loads(made))  # the commit shows it, and must not read it from disk
+        return replace(plan, result=digest)
 
     # runs
 
@@ -148,12 +151,17 @@ class Engine:
         with self._lock:
             known = self._documents.get(run.result)
         if known is None:
-            known = json.loads(self.artifacts.get(run.result))
-            with self._lock:
-                self._documents[run.result] = known
-                while len(self._documents) > CACHED_DOCUMENTS:
-                    self._documents.popitem(last=False)
+            known = self._keep(run.result, json.loads(self.artifacts.get(run.result)))
         return known
+
+    def has_document(self, run: Run) -> bool:
+        """Whether the result document is at hand, so that reading it costs nothing."""
+        with self._lock:
+            return run.result in self._documents
+
+    def reopens(self, run: Run) -> bool:
+        """Whether asking for this run again starts a new attempt."""
+        return run.reopens
 
     def perform(self, job: Job) -> bytes:
         """The work of a run, in its worker process; returns the result document's bytes."""
@@ -170,6 +178,13 @@ class Engine:
 
                 self._served_by = Serving(self.artifacts)
             return self._served_by
+
+    def _keep(self, digest: str, document: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            self._documents[digest] = document
+            while len(self._documents) > CACHED_DOCUMENTS:
+                self._documents.popitem(last=False)
+        return document
 
     def _trained(self, run: Run) -> dict[str, Any]:
         if run.kind != "training":

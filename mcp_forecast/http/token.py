@@ -19,7 +19,7 @@ def token_of(home: Path) -> tuple[str, bool]:
     """The token of this home, and whether it was made just now. Raises TokenUnsafe for a file others can read."""
     path = home / "token"
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = secrets.token_urlsafe(_BYTES)
         if _place(path, made):
             return made, True

@@ -17,11 +17,11 @@ from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
-from mcp_forecast_contracts import catalogue
 
 from mcp_forecast.caller import Caller
 from mcp_forecast.mcp.instructions import INSTRUCTIONS
 from mcp_forecast.mcp.opening import Envelope, Opening
+from mcp_forecast_contracts import catalogue
 
 log = logging.getLogger(__name__)
 Context = ServerRequestContext[Any, Any]

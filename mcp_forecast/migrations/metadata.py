@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import mcp_forecast_engine.store.tables  # noqa: F401
 from sqlmodel import SQLModel
+
+import mcp_forecast_engine.store.tables  # noqa: F401
 
 METADATA = SQLModel.metadata

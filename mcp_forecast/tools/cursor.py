@@ -5,9 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any
+from typing import Annotated, Any, Final, TypeVar
+
+from pydantic import Field, TypeAdapter
 
 from mcp_forecast.errors import Refusal
+
+P = TypeVar("P")
+ROW: Final[TypeAdapter[int]] = TypeAdapter(Annotated[int, Field(strict=True, ge=0, lt=2**53)])
+RUN_POSITION: Final[TypeAdapter[tuple[float, str]]] = TypeAdapter(tuple[float, str])
 
 
 def make_cursor(kind: str, position: Any) -> str:
@@ -15,18 +21,17 @@ def make_cursor(kind: str, position: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps([kind, position]).encode()).decode().rstrip("=")
 
 
-def read_cursor(kind: str, cursor: str | None) -> Any:
-    """The position a cursor of this kind stands for; None without one. Raises Refusal CURSOR_INVALID."""
+def read_cursor(kind: str, cursor: str | None, shape: TypeAdapter[P]) -> P | None:
+    """The position a cursor stands for; None without one. Raises Refusal CURSOR_INVALID.
+
+    kind: the listing with what it lists (its id or filters), so that a cursor of another one is refused by name.
+    """
     if cursor is None:
         return None
     try:
         made_for, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError, TypeError, UnicodeDecodeError) as error:
-        raise _foreign(kind) from error
-    if made_for != kind:
-        raise _foreign(kind)
-    return position
-
-
-def _foreign(kind: str) -> Refusal:
-    return Refusal("CURSOR_INVALID", f"this cursor was not made by a page of {kind}", field="cursor")
+        if made_for == kind:
+            return shape.validate_python(position)
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        pass  # not ours either: the same answer
+    raise Refusal("CURSOR_INVALID", f"this cursor was not made by this listing ({kind})", field="cursor")

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import Connection
+
+from mcp_forecast.errors import Refusal
+from mcp_forecast.tool import Call, Outcome, Tool
+from mcp_forecast.tools.brief import brief
+from mcp_forecast.tools.cursor import ROW, make_cursor, read_cursor
+from mcp_forecast.tools.paths import read_allowed
 from mcp_forecast_contracts.data import (
     DESCRIBE_DATASET,
     REGISTER_DATASET,
     DescribeDatasetArguments,
     RegisterDatasetArguments,
 )
-from sqlalchemy import Connection
-
-from mcp_forecast.errors import Refusal
-from mcp_forecast.tool import Call, Outcome, Tool
-from mcp_forecast.tools.cursor import make_cursor, read_cursor
-from mcp_forecast.tools.paths import read_allowed
 
 if TYPE_CHECKING:
-    from mcp_forecast_engine.data.registration import PreparedDataset
-
     from mcp_forecast.app import App
+    from mcp_forecast_engine.data.registration import PreparedDataset
 
 _COLUMNS: Final = ("time", "target", "series", "wide", "freq", "time_format", "drop")
 CHECK_ROLES: Final = (
@@ -49,40 +49,47 @@ def read_source(app: App, call: Call, request: RegisterDatasetArguments) -> Prep
     if request.rows is not None:
         return app.engine.prepare_rows(request.rows, asked)
     assert request.path is not None
-    return app.engine.prepare_file(read_allowed(request.path, app.settings.roots), request.path, asked)
+    data, name = read_allowed(request.path, app.settings.roots)
+    return app.engine.prepare_file(data, name, asked)
 
 
 def register(
     app: App, call: Call, request: RegisterDatasetArguments, prepared: PreparedDataset, connection: Connection
 ) -> Outcome:
-    """Give the dataset its name."""
+    """Give the dataset its name; content that has one keeps it."""
     created = app.engine.record_dataset(connection, prepared, now=call.at)
-    result = {**prepared.summary, "created": created, "next_step": CHECK_ROLES}
-    return Outcome(_answer(result), {"dataset_id": prepared.dataset_id}, prepared.warnings)
+    summary = app.engine.dataset_summary(connection, prepared.dataset_id)
+    result = {**_answer(summary), "created": created}
+    return Outcome(brief(result), {"dataset_id": prepared.dataset_id}, prepared.warnings)
 
 
 def describe(app: App, call: Call, request: DescribeDatasetArguments) -> Outcome:
-    """The stored summary and one page of series."""
-    after = read_cursor("series", request.cursor) or 0
+    """The stored summary and one page of what is in it: its covariates first, then its series."""
+    listing = f"dataset {request.dataset_id}"
+    first = read_cursor(listing, request.cursor, ROW) or 0
     with app.database.read() as connection:
         summary = app.engine.dataset_summary(connection, request.dataset_id)
-    page, total = app.engine.series_page(summary, after=after, limit=request.limit)
-    shown = after + len(page)
-    result: dict[str, Any] = {
-        **_answer(summary),
-        "covariate_stats": summary["covariate_stats"],
-        "series_page": page,
-        "has_more": shown < total,
-        "next_step": CHECK_ROLES,
-    }
-    if shown < total:
-        result["next_cursor"] = make_cursor("series", shown)
-    return Outcome(result, {"dataset_id": request.dataset_id})
+    stats = summary["covariate_stats"]
+    covariates = [{**c, **_present(stats[c["name"]])} for c in summary["covariates"]]
+    shown = covariates[first : first + request.limit]
+    after = max(first - len(covariates), 0)
+    series, count = app.engine.series_page(summary, after=after, limit=request.limit - len(shown))
+    end = first + len(shown) + len(series)
+    has_more = end < len(covariates) + count
+    result: dict[str, Any] = {**_answer(summary), "covariates": shown, "series_page": series, "has_more": has_more}
+    if has_more:
+        result["next_cursor"] = make_cursor(listing, end)
+    return Outcome(result, {"dataset_id": request.dataset_id}, tuple(summary.get("warnings", ())))
 
 
 def _answer(summary: dict[str, Any]) -> dict[str, Any]:
-    hidden = {"covariate_stats", "artifact", "schema"}
-    return {name: value for name, value in summary.items() if name not in hidden and value is not None}
+    hidden = {"covariate_stats", "warnings"}
+    shown = {name: value for name, value in _present(summary).items() if name not in hidden}
+    return {**shown, "covariates_total": len(summary["covariates"]), "next_step": CHECK_ROLES}
+
+
+def _present(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 DATA_TOOLS: Final = (

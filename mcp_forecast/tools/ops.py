@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mcp_forecast_audit import log as audit_log
-from mcp_forecast_contracts.ops import GET_SERVICE_STATUS, GetServiceStatusArguments
-from mcp_forecast_engine.store.database import sqlite_report
-
 import mcp_forecast
 from mcp_forecast.home import REVISION
 from mcp_forecast.tool import Call, Outcome, Tool
+from mcp_forecast_audit import log as audit_log
+from mcp_forecast_contracts.ops import GET_SERVICE_STATUS, GetServiceStatusArguments
+from mcp_forecast_engine.store.database import sqlite_report
 
 if TYPE_CHECKING:
     from mcp_forecast.app import App

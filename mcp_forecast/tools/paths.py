@@ -11,26 +11,36 @@ from typing import Final
 from mcp_forecast.errors import Refusal
 
 MAX_BYTES: Final = 512 << 20
+ENDINGS: Final = (".csv", ".csv.gz", ".tsv", ".txt", ".parquet", ".pq")
 
 
-def read_allowed(path: str, roots: Sequence[Path]) -> bytes:
-    """The bytes of a regular file below a root. Raises Refusal PATH_NOT_ALLOWED, FILE_UNREADABLE, NOT_FOUND."""
-    resolved = _resolve(path, roots)
+def read_allowed(path: str, roots: Sequence[Path]) -> tuple[bytes, str]:
+    """The bytes of a data file below a root, and its real name. Raises Refusal PATH_NOT_ALLOWED, FILE_UNREADABLE."""
     try:
+        resolved = _resolve(path, roots)
+        # The ending is judged after links are resolved: `x.csv` may point at something else.
+        if not resolved.name.lower().endswith(ENDINGS):
+            raise _unreadable(path, "its name does not say that it is CSV or Parquet", allowed=list(ENDINGS))
         handle = os.open(resolved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise Refusal("FILE_UNREADABLE", f"no file {path!r} below {_listed(roots)}", field="path") from error
+        raise _unreadable(path, f"there is no such file below {', '.join(str(root) for root in roots)}") from error
     except OSError as error:
-        raise Refusal("FILE_UNREADABLE", f"{path!r} cannot be read: {error.strerror}", field="path") from error
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
+        raise _unreadable(path, str(error.strerror)) from error
+    try:
+        found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
-            raise Refusal("FILE_UNREADABLE", f"{path!r} is no regular file", field="path", allowed="CSV or Parquet")
+            raise _unreadable(path, "it is no regular file")
         if found.st_size > MAX_BYTES:
-            raise Refusal(
-                "FILE_UNREADABLE", f"{path!r} has {found.st_size} bytes; at most {MAX_BYTES} are read", field="path"
-            )
-        return file.read()
+            raise _unreadable(path, f"it has {found.st_size} bytes; at most {MAX_BYTES} are read")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(), resolved.name
+    finally:
+        os.close(handle)
+
+
+def _unreadable(path: str, why: str, *, allowed: list[str] | None = None) -> Refusal:
+    shown = path if len(path) <= 200 else f"{path[:200]}…"
+    return Refusal("FILE_UNREADABLE", f"{shown!r} cannot be read: {why}", field="path", allowed=allowed)
 
 
 def _resolve(path: str, roots: Sequence[Path]) -> Path:
@@ -43,13 +53,9 @@ def _resolve(path: str, roots: Sequence[Path]) -> Path:
     if not inside:
         raise Refusal(
             "PATH_NOT_ALLOWED",
-            f"{path!r} lies outside the allowed folders",
+            f"{path[:200]!r} lies outside the allowed folders",
             field="path",
             allowed=[str(root) for root in roots],
             next_step="move the file below an allowed folder, start the server in its folder or set MCP_FORECAST_ROOTS",
         )
     return next((real for real in inside if real.exists()), inside[0])
-
-
-def _listed(roots: Sequence[Path]) -> str:
-    return ", ".join(str(root) for root in roots)

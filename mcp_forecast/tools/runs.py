@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from sqlalchemy import Connection
+
+from mcp_forecast.tool import Call, Outcome, Tool
+from mcp_forecast.tools.cursor import ROW, RUN_POSITION, make_cursor, read_cursor
+from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
 from mcp_forecast_contracts.runs import (
     CANCEL_RUN,
     GET_RUN_STATUS,
@@ -18,17 +24,12 @@ from mcp_forecast_contracts.runs import (
     RunInferenceArguments,
     RunTrainingArguments,
 )
-from sqlalchemy import Connection
-
-from mcp_forecast.tool import Call, Outcome, Tool
-from mcp_forecast.tools.cursor import make_cursor, read_cursor
-from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
 
 if TYPE_CHECKING:
-    from mcp_forecast_engine.factory.plan import TrainingPlan
-    from mcp_forecast_engine.serving.plan import InferencePlan
-
     from mcp_forecast.app import App
+    from mcp_forecast_engine.factory.plan import TrainingPlan
+    from mcp_forecast_engine.runtime.run import Run
+    from mcp_forecast_engine.serving.plan import InferencePlan
 
 POLL_S: Final = 0.1  # between looks at a run that is waited for
 
@@ -62,45 +63,49 @@ def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferenceP
         future=request.future,
         levels=tuple(request.levels or (80, 95)),
     )
-    deadline = time.monotonic() + request.wait_s
+    deadline = call.began + request.wait_s
     return app.engine.try_inline(plan, should_stop=lambda: call.stop.is_set() or time.monotonic() > deadline)
 
 
 def infer(app: App, call: Call, request: RunInferenceArguments, plan: InferencePlan, connection: Connection) -> Outcome:
     """Record the forecast, or queue the run when it was too much to answer inline."""
-    run = app.engine.submit(connection, plan, caller=call.caller.id, now=call.at)
+    run = app.engine.submit(connection, plan, caller=call.caller.id, now=app.clock())
     refs = {"run_id": run.run_id, "model_run_id": request.run_id, "dataset_id": plan.dataset_id}
     return Outcome(run_answer(app, run, FIRST_PAGE), refs, plan.warnings)
 
 
-def settled(app: App, connection: Connection, stored: dict[str, Any]) -> bool:
-    """A stored handle stands unless its run was cancelled or failed in a way that a repeat may cure."""
-    return not app.engine.run(connection, stored["run_id"]).reopens
+def replay(app: App, connection: Connection, stored: dict[str, Any]) -> dict[str, Any] | None:
+    """The stored handle while the run goes on; how it ended once it has; None when a new attempt may cure its end."""
+    run = app.engine.run(connection, stored["run_id"])
+    if app.engine.reopens(run):
+        return None
+    return run_answer(app, run, FIRST_PAGE) if run.ended else stored
 
 
 async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> None:
     """Poll on the loop until the run ends or the time is up; say how far it is when that changes."""
-    if not request.wait_s:
-        return
+    run = _look(app, request.run_id)
     told: tuple[Any, ...] = ()
-    with anyio.move_on_after(request.wait_s):
-        while True:
-            with app.database.read() as connection:
-                run = app.engine.run(connection, request.run_id)
-            if run.ended:
-                return
-            now = (run.progress_done, run.progress_total, run.progress_text)
-            if call.report is not None and now != told:
-                await call.report(run.progress_done, run.progress_total or None, run.progress_text)
-                told = now
-            await anyio.sleep(POLL_S)
+    while not run.ended and time.monotonic() < call.began + request.wait_s:
+        now = (run.progress_done, run.progress_total, run.progress_text)
+        if call.report is not None and now != told:
+            await call.report(run.progress_done, run.progress_total or None, run.progress_text)
+            told = now
+        await anyio.sleep(POLL_S)
+        run = _look(app, request.run_id)
+    if run.result is not None and not app.engine.has_document(run):
+        await app.off_loop("read", partial(app.engine.document, run))  # long ones are parsed off the loop, once
+
+
+def _look(app: App, run_id: str) -> Run:
+    with app.database.read() as connection:
+        return app.engine.run(connection, run_id)
 
 
 def status(app: App, call: Call, request: GetRunStatusArguments) -> Outcome:
     """The row as it is now, with the result or error once it has ended."""
-    start = read_cursor("forecast", request.cursor) or 0
-    with app.database.read() as connection:
-        run = app.engine.run(connection, request.run_id)
+    start = read_cursor(f"forecast {request.run_id}", request.cursor, ROW) or 0
+    run = _look(app, request.run_id)
     return Outcome(run_answer(app, run, (start, request.limit)), {"run_id": run.run_id})
 
 
@@ -112,11 +117,10 @@ def cancel(app: App, call: Call, request: CancelRunArguments, prepared: None, co
 
 def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
     """One page of runs, newest first."""
-    after = read_cursor("runs", request.cursor)
+    listing = f"runs {request.kind} {request.state}"
+    after = read_cursor(listing, request.cursor, RUN_POSITION)
     with app.database.read() as connection:
-        found = app.engine.runs_page(
-            connection, request.kind, request.state, (after[0], after[1]) if after else None, request.limit + 1
-        )
+        found = app.engine.runs_page(connection, request.kind, request.state, after, request.limit + 1)
         total = app.engine.runs_total(connection, request.kind, request.state)
     runs = found[: request.limit]
     result: dict[str, Any] = {
@@ -125,14 +129,14 @@ def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
         "has_more": len(found) > len(runs),
     }
     if len(found) > len(runs):
-        result["next_cursor"] = make_cursor("runs", [runs[-1].created_at, runs[-1].run_id])
+        result["next_cursor"] = make_cursor(listing, [runs[-1].created_at, runs[-1].run_id])
     return Outcome(result)
 
 
 RUN_TOOLS: Final = (
-    Tool(RUN_TRAINING, prepare=plan_training, commit=train, settled=settled),
-    Tool(RUN_INFERENCE, prepare=forecast, commit=infer, settled=settled),
+    Tool(RUN_TRAINING, prepare=plan_training, commit=train, replay=replay),
+    Tool(RUN_INFERENCE, prepare=forecast, commit=infer, replay=replay),
     Tool(GET_RUN_STATUS, wait=wait_for_end, read=status),
     Tool(CANCEL_RUN, commit=cancel),
-    Tool(LIST_RUNS, read=runs_page),
+    Tool(LIST_RUNS, read=runs_page, short=False),
 )

@@ -6,12 +6,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from mcp_forecast_audit import log
-from mcp_forecast_audit.entry import Entry
-from mcp_forecast_audit.tree import leaf_hash, root_hash
 from sqlalchemy import text
 
 from mcp_forecast.home import open_home
+from mcp_forecast_audit import log
+from mcp_forecast_audit.entry import Entry
+from mcp_forecast_audit.tree import leaf_hash, root_hash
 
 ENTRY = Entry(
     request_id="req_1", at=1.5, caller="agent", door="stdio", tool="list_runs", contract="list_runs@0.1.0",

@@ -15,13 +15,13 @@ from conftest import Desk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis_jsonschema import from_schema
-from mcp_forecast_contracts.catalogue import ORDER, documents
-from mcp_forecast_contracts.errors import CODES
-from mcp_forecast_contracts.registry import CONTRACTS
 from sqlalchemy import text
 
 from mcp_forecast.app import open_app
 from mcp_forecast.settings import read_settings
+from mcp_forecast_contracts.catalogue import ORDER, documents
+from mcp_forecast_contracts.errors import CODES
+from mcp_forecast_contracts.registry import CONTRACTS
 
 EXAMPLES = 100  # per tool and kind: 100 valid and 100 mutated calls
 EACH = settings(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from mcp_forecast_engine.data.frame import Panel, TimeAxis
 from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Panel, TimeAxis
 
 HOUR = 3_600
 MONDAY = 1_325_462_400  # 2012-01-02T00:00

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sqlalchemy import select
+from sqlmodel import SQLModel, create_engine
+
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.ports import Milestone
 from mcp_forecast_engine.runtime import lease, ledger, process, worker
@@ -30,8 +33,6 @@ from mcp_forecast_engine.runtime.supervisor import Supervisor
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
 from mcp_forecast_engine.store.identity import digest, short_id
-from sqlalchemy import select
-from sqlmodel import SQLModel, create_engine
 
 STEPS: Final = ("gather", "train", "judge")
 WORKER_POINTS: Final = (

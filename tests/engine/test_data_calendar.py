@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from mcp_forecast_engine.data.calendar import calendar_features
 from mcp_forecast_engine.data.frame import TimeAxis
 from mcp_forecast_engine.data.frequency import infer_frequency, parse_frequency, season_length
 from mcp_forecast_engine.data.grid import first_stamp, next_stamps, stamp_at, steps_since
 from mcp_forecast_engine.errors import DataInvalid, FrequencyUnclear
-from numpy.typing import NDArray
 
 ALIASES = ["s", "5min", "15min", "h", "6h", "D", "B", "W-FRI", "MS", "ME", "QS", "QS-FEB", "QE", "YS", "YS-JUL", "YE"]
 SEASONS = {

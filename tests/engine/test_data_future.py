@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mcp_forecast_engine.data.columns import ColumnRoles, Correction
 from mcp_forecast_engine.data.dataset import Dataset, build_dataset
 from mcp_forecast_engine.data.frame import Panel

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from mcp_forecast_engine.data.dataset import build_dataset
 from mcp_forecast_engine.data.frame import Frame, Panel
 from mcp_forecast_engine.data.preprocessing import (
@@ -28,7 +30,6 @@ from mcp_forecast_engine.data.preprocessing import (
 from mcp_forecast_engine.data.reading import read_file, read_rows
 from mcp_forecast_engine.data.schema import ColumnRoles, Correction
 from mcp_forecast_engine.errors import DataInvalid
-from numpy.typing import NDArray
 
 BIKE = Path(__file__).resolve().parents[3] / "shared" / "data" / "bike_sharing_hourly.parquet"
 

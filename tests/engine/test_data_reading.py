@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mcp_forecast_engine.data.dataset import build_dataset, decode, encode
 from mcp_forecast_engine.data.reading import read_file, read_rows
 from mcp_forecast_engine.data.schema import ColumnRoles

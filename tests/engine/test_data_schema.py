@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from mcp_forecast_engine.data.dataset import build_dataset
 from mcp_forecast_engine.data.reading import Table, read_file, read_rows
 from mcp_forecast_engine.data.schema import ColumnRoles, Correction, infer_schema

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from forecast_toys import hourly, panel_of
+
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_chosen
 from mcp_forecast_engine.evaluation.candidates import default_candidates

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from forecast_toys import hourly
+
 from mcp_forecast_engine.evaluation.adaptive import issue
 from mcp_forecast_engine.evaluation.candidates import Candidate
 from mcp_forecast_engine.evaluation.plan import origins_of, plan_for

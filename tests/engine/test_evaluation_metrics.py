@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mcp_forecast_engine.evaluation.intervals import conformal_offsets
 from mcp_forecast_engine.evaluation.metrics import DECILES, Scored, all_metrics, coverage, coverage_by_step
 from mcp_forecast_engine.models.spec import QUANTILES

@@ -7,6 +7,7 @@ import pytest
 from forecast_toys import hourly, panel_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.plan import origins_of, plan_for
 from mcp_forecast_engine.evaluation.windows import truth_at, window_at

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from forecast_toys import hourly, panel_of
+
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.calibration import CalibratedModel, Calibration, Spread

@@ -7,6 +7,7 @@ import pytest
 from forecast_toys import hourly, panel_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mcp_forecast_engine.errors import CovariatesMismatch, HistoryTooShort
 from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.direct_ridge import DirectRidge

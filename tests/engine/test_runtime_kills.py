@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import runtime_toy as toy
+
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.runtime import process
 from mcp_forecast_engine.runtime.supervisor import Patience

@@ -10,12 +10,13 @@ import pytest
 import runtime_toy as toy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects.postgresql.base import PGDialect
+
 from mcp_forecast_engine.errors import NotFound, StaleEpoch
 from mcp_forecast_engine.runtime import lease, ledger
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.runtime.run import STATES, TRANSITIONS, Progress, Run
-from sqlalchemy import ClauseElement
-from sqlalchemy.dialects.postgresql.base import PGDialect
 
 DIGEST = "sha256:" + "0" * 64
 

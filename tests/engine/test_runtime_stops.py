@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import runtime_toy as toy
+
 from mcp_forecast_engine.runtime import process
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from forecast_toys import hourly, panel_of
+
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt, CovariatesMismatch
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_chosen

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from conftest import Desk
+from skills_ref import validate
+
 from mcp_forecast_contracts.catalogue import documents
 from mcp_forecast_contracts.data import RegisterDatasetArguments
 from mcp_forecast_contracts.errors import CODES
 from mcp_forecast_contracts.runs import RunInferenceArguments
-from skills_ref import validate
 
 SKILL = Path(__file__).parent.parent.parent / "skills" / "forecast-ops"
 TEXT = (SKILL / "SKILL.md").read_text(encoding="utf-8")

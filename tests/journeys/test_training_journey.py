@@ -19,9 +19,9 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import Answer, Desk
-from mcp_forecast_contracts.catalogue import documents
 
 from mcp_forecast.settings import Settings, child_environment
+from mcp_forecast_contracts.catalogue import documents
 
 ROOT = Path(__file__).parent.parent.parent
 PARTS = ("mcp_forecast", "engine", "policy", "audit", "tool_contracts")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from mcp_forecast_policy.decision import Action
 from mcp_forecast_policy.errors import PolicyInvalid
 from mcp_forecast_policy.rules import DEFAULT_POLICY, load_policy

@@ -12,12 +12,12 @@ import pytest
 from door_stand_in import SECRET, StandInDesk, caller_of, opening_of, unopened
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
-from mcp_forecast_contracts import catalogue
 from mcp_types import CallToolRequest, CallToolRequestParams, CallToolResult
 
 from mcp_forecast.mcp.instructions import INSTRUCTIONS
 from mcp_forecast.mcp.opening import Desk, Opening
 from mcp_forecast.mcp.server import PAGE, RawCall, build_server, result_of, tools_page
+from mcp_forecast_contracts import catalogue
 
 pytestmark = pytest.mark.asyncio
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])

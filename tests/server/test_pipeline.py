@@ -10,16 +10,16 @@ from dataclasses import replace
 import jsonschema
 import pytest
 from conftest import AGENT, Desk
-from mcp_forecast_audit.tables import EntryRow
-from mcp_forecast_audit.tree import leaf_hash
-from mcp_forecast_contracts.catalogue import documents
-from mcp_forecast_engine.store.tables import DatasetRow
 from sqlalchemy import select
 
 from mcp_forecast.caller import Caller
 from mcp_forecast.settings import Settings
 from mcp_forecast.tables import KeyRow
 from mcp_forecast.tool import Call, Outcome
+from mcp_forecast_audit.tables import EntryRow
+from mcp_forecast_audit.tree import leaf_hash
+from mcp_forecast_contracts.catalogue import documents
+from mcp_forecast_engine.store.tables import DatasetRow
 
 ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
 REGISTER = {"rows": ROWS, "freq": "D", "idempotency_key": "first"}

@@ -13,7 +13,6 @@ from mcp_forecast_contracts.schema import Answer, Arguments, flat_schema
 
 Effect = Literal["read", "command"]
 KeyRule = Literal["none", "optional", "required"]
-META_KEY: Final = "io.github.mcp-forecast/contract"
 EVERY_TOOL: Final[tuple[Code, ...]] = (
     "INVALID_ARGUMENTS", "RATE_LIMITED", "FORBIDDEN", "STORE_UNAVAILABLE", "HOME_NEWER", "INTERNAL",
 )  # fmt: skip

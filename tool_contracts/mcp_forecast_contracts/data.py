@@ -85,6 +85,9 @@ class CovariateAnswer(Answer):
     nullable: bool
     source: str
     reason: Annotated[str, Field(description="why this role")]
+    min: float | None = None
+    max: float | None = None
+    missing: int | None = None
 
 
 class DatasetAnswer(Answer):
@@ -111,7 +114,8 @@ class DatasetAnswer(Answer):
     duplicates: int
     shortest: Annotated[int, Field(description="rows of the shortest series")]
     longest: Annotated[int, Field(description="rows of the longest series")]
-    covariates: list[CovariateAnswer]
+    covariates: Annotated[list[CovariateAnswer], Field(description="the first ones; describe_dataset shows all")]
+    covariates_total: int
     next_step: str
 
 
@@ -128,17 +132,16 @@ class SeriesAnswer(Answer):
 
 
 class DescribeDatasetArguments(Arguments):
-    """Which dataset, and which page of its series."""
+    """Which dataset, and which page of its covariates and series."""
 
     dataset_id: DatasetId
-    limit: Annotated[Int, Field(ge=1, le=100, description="series per page")] = 20
+    limit: Annotated[Int, Field(ge=1, le=100, description="items per page: covariates first, then series")] = 20
     cursor: Cursor | None = None
 
 
 class DescribeDatasetAnswer(DatasetAnswer):
-    """A dataset with one page of its series and statistics of its covariates."""
+    """A dataset with one page of its covariates (with their range) and series."""
 
-    covariate_stats: Annotated[dict[str, dict[str, Any]], Field(description="covariate → min, max, missing")]
     series_page: list[SeriesAnswer]
     has_more: bool
     next_cursor: str | None = None

@@ -96,7 +96,10 @@ class GetRunStatusArguments(Arguments):
 
     run_id: RunId
     wait_s: Annotated[Int, Field(ge=0, le=25, description="wait up to this long for the run to end")] = 0
-    limit: Annotated[Int, Field(ge=1, le=1000, description="rows (series × steps) per page of a forecast")] = 72
+    limit: Annotated[
+        Int | None,
+        Field(ge=1, le=5000, description="rows (series × steps) per page of a forecast; left out: a short page"),
+    ] = None
     cursor: Cursor | None = None
 
 

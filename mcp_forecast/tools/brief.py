@@ -1,0 +1,28 @@
+"""Answers that stay short: long lists and sentences are cut, and say how long they were."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+MOST: Final = 12  # items of a list
+CHARACTERS: Final = 400  # of a sentence
+
+
+def brief(value: dict[str, Any], *, most: int = MOST) -> dict[str, Any]:
+    """The same object with every long list cut and its true length beside it, as `<name>_total`."""
+    cut: dict[str, Any] = {}
+    for name, item in value.items():
+        cut[name] = _brief(item, most)
+        if isinstance(item, list) and len(item) > most:
+            cut[f"{name}_total"] = len(item)
+    return cut
+
+
+def _brief(item: Any, most: int) -> Any:
+    if isinstance(item, dict):
+        return brief(item, most=most)
+    if isinstance(item, list):
+        return [_brief(one, most) for one in item[:most]]
+    if isinstance(item, str) and len(item) > CHARACTERS:
+        return f"{item[:CHARACTERS]}… ({len(item)} characters)"
+    return item
