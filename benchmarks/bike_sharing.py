@@ -22,7 +22,7 @@ from mcp_forecast_engine.data.dataset import build_dataset
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.data.preprocessing import to_panel
 from mcp_forecast_engine.data.reading import read_file
-from mcp_forecast_engine.evaluation.backtest import backtest, fit_chosen
+from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.report import BacktestReport
@@ -42,7 +42,7 @@ def main() -> None:
     panel = bike_panel(parser.parse_args().data)
     begun = time.process_time()
     report = run(panel)
-    fit_chosen(panel, report)
+    fit_arm(panel, report.arm(report.chosen))
     print(f"last {DAYS} days, {time.process_time() - begun:.1f} CPU s for backtest and final fit\n{table(report)}\n")
     for reason in judge(report).reasons:
         print(f"{reason.verdict}: {reason.text}")

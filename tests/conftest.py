@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from sqlalchemy import select
 
 from mcp_forecast.app import App, open_app
 from mcp_forecast.caller import Caller
 from mcp_forecast.pipeline import call as pipeline_call
 from mcp_forecast.settings import Settings, read_settings
+from mcp_forecast_audit.tables import EntryRow
+from mcp_forecast_audit.tree import leaf_hash
 
 AGENT = Caller("agent", frozenset({"forecast:read", "forecast:write"}), "test")
 Answer = dict[str, Any]
@@ -27,6 +32,18 @@ class Desk:
     def call(self, tool: str, arguments: object = None, caller: Caller = AGENT) -> Answer:
         """One call through the pipeline, from any thread."""
         return self.portal.call(pipeline_call, self.app, tool, arguments, caller)
+
+    def log(self, last: str) -> list[dict[str, Any]]:
+        """The audit log once its last entry has this code; entries of reads come at most 0.1 s after their answer."""
+        for _ in range(100):
+            with self.app.database.read() as connection:
+                rows = connection.execute(select(EntryRow.body, EntryRow.leaf_hash).order_by(EntryRow.seq)).all()
+            assert all(leaf_hash(body) == leaf for body, leaf in rows)
+            bodies: list[dict[str, Any]] = [json.loads(body) for body, _ in rows]
+            if bodies and bodies[-1]["code"] == last:
+                return bodies
+            self.portal.call(anyio.sleep, 0.02)
+        raise AssertionError(f"the log ends with {bodies[-1]['code']}, not {last}")
 
     def finish(self, run_id: str) -> Answer:
         """Wait for the end of a run and return its answer."""

@@ -109,8 +109,9 @@ class Engine:
         except _OutOfTime:
             return plan
         digest = self.artifacts.put(made)
-        self._keep(digest, json.loads(made))  # the commit shows it, and must not read it from disk
-        return replace(plan, result=digest)
+        document = self._keep(digest, json.loads(made))  # the commit shows it, and must not read it from disk
+        found = tuple(text for text in document["warnings"] if text not in plan.warnings)
+        return replace(plan, result=digest, warnings=(*plan.warnings, *found))
 
     # runs
 

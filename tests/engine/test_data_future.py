@@ -37,7 +37,7 @@ def known() -> tuple[Panel, Dataset]:
 
 
 def future(known: tuple[Panel, Dataset], rows: list[dict[str, Any]]) -> Panel:
-    return with_future(known[0], known[1].schema, rows, 3, NAMES)
+    return with_future(known[0], known[1].schema, rows, 3, NAMES)[0]
 
 
 def test_rows_in_any_order_land_on_their_series_and_step(known: tuple[Panel, Dataset]) -> None:
@@ -52,6 +52,21 @@ def test_an_absent_step_is_named_with_series_and_time(known: tuple[Panel, Datase
     rows = [row(store, 60 + step) for store in STORES for step in range(3)]
     with pytest.raises(CovariatesMismatch, match=r"'south' at 2025-03-03"):
         future(known, rows[:-2])
+
+
+def test_rows_at_other_times_are_counted_and_not_used(known: tuple[Panel, Dataset]) -> None:
+    rows = [row(store, 60 + step) for store in STORES for step in range(5)]
+    panel, left = with_future(known[0], known[1].schema, rows, 3, NAMES)
+    assert left == 4
+    np.testing.assert_array_equal(panel.future["price"], [[60.5, 61.5, 62.5]] * 2)
+
+
+def test_rows_that_all_miss_the_horizon_are_refused_with_the_steps_needed(known: tuple[Panel, Dataset]) -> None:
+    rows = [row(store, step) for store in STORES for step in range(3)]
+    with pytest.raises(DataInvalid, match=r"none of the 6 future rows lies within the 3 steps") as refusal:
+        future(known, rows)
+    assert refusal.value.field == "future"
+    assert refusal.value.allowed == "every step from 2025-03-02T00:00:00 to 2025-03-04T00:00:00"
 
 
 def test_an_absent_column_is_named(known: tuple[Panel, Dataset]) -> None:

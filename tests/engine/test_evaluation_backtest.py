@@ -8,7 +8,7 @@ import pytest
 from forecast_toys import hourly, panel_of
 
 from mcp_forecast_engine.errors import HistoryTooShort
-from mcp_forecast_engine.evaluation.backtest import backtest, fit_chosen
+from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.report import BacktestReport
@@ -89,7 +89,7 @@ def test_three_horizons_and_a_season_are_enough_and_little_evidence_is_said() ->
     assert any("little evidence" in warning for warning in report.warnings)
     trust = judge(report)
     assert trust.verdict in ("caution", "do_not_trust")
-    model = fit_chosen(panel, report)
+    model = fit_arm(panel, report.arm(report.chosen))
     assert np.isfinite(model.quantiles(tail_inputs(panel, model.path.layout))).all()
 
 
@@ -116,7 +116,7 @@ def test_many_series_of_different_lengths_with_static_facts_are_pooled() -> None
     report = backtest(panel, default_candidates(panel), plan_for(panel, 6))
     assert report.series == 30
     assert any("1 of 31 series are too short" in warning for warning in report.warnings)
-    model = fit_chosen(panel, report, arm="with_covariates")
+    model = fit_arm(panel, report.arm("with_covariates"))
     found = model.quantiles(tail_inputs(panel, model.path.layout))
     assert found.shape == (31, 6, 11)
     assert np.isfinite(found).all()
@@ -127,7 +127,7 @@ def test_counts_are_never_forecast_below_zero_and_quantiles_never_cross() -> Non
     panel = panel_of([draw.poisson(0.4, size=400).astype(float)], season_length=7, freq="1")
     report = backtest(panel, default_candidates(panel), plan_for(panel, 7))
     for arm in report.arms:
-        model = fit_chosen(panel, report, arm=arm.name)
+        model = fit_arm(panel, arm)
         found = model.quantiles(tail_inputs(panel, model.path.layout))
         assert (found >= 0).all()
         assert (np.diff(found, axis=2) >= 0).all()

@@ -10,7 +10,7 @@ from forecast_toys import hourly, panel_of
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt, CovariatesMismatch
-from mcp_forecast_engine.evaluation.backtest import backtest, fit_chosen
+from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.windows import window_at
@@ -30,7 +30,7 @@ def tail() -> Panel:
 @pytest.fixture(scope="module")
 def content(tail: Panel) -> bytes:
     report = backtest(tail, default_candidates(tail), plan_for(tail, 24))
-    model = fit_chosen(tail, report, arm="with_covariates")
+    model = fit_arm(tail, report.arm("with_covariates"))
     return export_onnx(model, contract_of(model, tail, schema="sha256:00"))
 
 
@@ -74,7 +74,7 @@ def test_thousands_of_series_come_in_batches_that_can_be_stopped() -> None:
     draw = np.random.default_rng(0)
     panel = panel_of([draw.gamma(2, 10, size=60) for _ in range(600)], season_length=7, freq="1")
     report = backtest(panel, default_candidates(panel), plan_for(panel, 7))
-    model = fit_chosen(panel, report)
+    model = fit_arm(panel, report.arm(report.chosen))
     session = load_model(export_onnx(model, contract_of(model, panel)))
     seen: list[str] = []
     found = forecast(session, panel, on_progress=lambda _done, _total, text: seen.append(text))

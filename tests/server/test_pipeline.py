@@ -17,21 +17,11 @@ from mcp_forecast.settings import Settings
 from mcp_forecast.tables import KeyRow
 from mcp_forecast.tool import Call, Outcome
 from mcp_forecast_audit.tables import EntryRow
-from mcp_forecast_audit.tree import leaf_hash
 from mcp_forecast_contracts.catalogue import documents
 from mcp_forecast_engine.store.tables import DatasetRow
 
 ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
 REGISTER = {"rows": ROWS, "freq": "D", "idempotency_key": "first"}
-
-
-def entries(desk: Desk) -> list[dict[str, object]]:
-    desk.app.writer.submit(lambda connection: None).result()
-    desk.app.writer._store_group()  # what its clock does every 0.1 s
-    with desk.app.database.read() as connection:
-        rows = connection.execute(select(EntryRow.body, EntryRow.leaf_hash).order_by(EntryRow.seq)).all()
-    assert all(leaf_hash(body) == leaf for body, leaf in rows)
-    return [json.loads(body) for body, _ in rows]
 
 
 def count(desk: Desk, table: type) -> int:
@@ -118,7 +108,7 @@ def test_an_unknown_tool_takes_the_path_and_is_in_the_log(desk: Desk) -> None:
     error = desk.call("run_trainin")["error"]
     assert error["code"] == "UNKNOWN_TOOL"
     assert "run_training" in error["next_step"]
-    assert entries(desk)[-1]["code"] == "UNKNOWN_TOOL"
+    assert desk.log(last="UNKNOWN_TOOL")[-1]["tool"] == "run_trainin"
 
 
 def test_a_caller_without_the_scope_is_denied_and_that_is_committed_at_once(desk: Desk) -> None:
@@ -179,7 +169,7 @@ def test_every_call_is_in_the_log_and_invalid_ones_without_their_bytes(desk: Des
     desk.call("register_dataset", REGISTER)
     desk.call("register_dataset", REGISTER)
     desk.call("list_runs", {"wrong": "a secret value"})
-    log = entries(desk)
+    log = desk.log(last="INVALID_ARGUMENTS")
     assert [(entry["tool"], entry["code"]) for entry in log] == [
         ("server", "STARTED"),
         ("register_dataset", "OK"),
@@ -196,7 +186,7 @@ def test_a_start_after_an_unclean_end_says_so_in_the_log(
     first = open_desk(settings)
     monkeypatch.setattr("mcp_forecast.processes._alive", lambda pid, started: False)
     second = open_desk(settings)
-    codes = [entry["code"] for entry in entries(second)]
+    codes = [entry["code"] for entry in second.log(last="STARTED")]
     assert codes[:3] == ["STARTED", "UNCLEAN_END", "STARTED"]
     assert first.app.process_id != second.app.process_id
 

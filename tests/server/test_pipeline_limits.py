@@ -14,7 +14,6 @@ from typing import Any
 import anyio
 import pytest
 from conftest import AGENT, Desk
-from sqlalchemy import text
 
 from mcp_forecast.errors import Refusal
 from mcp_forecast.pipeline import call as pipeline_call
@@ -27,17 +26,6 @@ WIDE_ROWS = [
     for m in range(1, 13)
     for d in range(1, 29)
 ]  # fmt: skip
-
-
-def codes(desk: Desk) -> list[str]:
-    desk.app.writer.submit(lambda connection: None).result()
-    for _ in range(50):
-        with desk.app.database.read() as connection:
-            found = connection.execute(text("SELECT code FROM audit_entry ORDER BY seq")).scalars().all()
-        if not desk.app.writer._entries.qsize():
-            return list(found)
-        anyio.run(anyio.sleep, 0.02)
-    raise AssertionError("the log was not written")
 
 
 def short(answer: dict[str, Any]) -> bool:
@@ -125,7 +113,7 @@ def test_a_caller_that_leaves_is_in_the_log(desk: Desk) -> None:
             await pipeline_call(desk.app, "get_run_status", {"run_id": run, "wait_s": 25}, AGENT)
 
     desk.portal.call(leave)
-    assert codes(desk)[-1] == "CANCELLED"
+    assert desk.log(last="CANCELLED")[-1]["tool"] == "get_run_status"
 
 
 def test_a_commit_that_fails_is_in_the_log_as_what_it_was(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +124,7 @@ def test_a_commit_that_fails_is_in_the_log_as_what_it_was(desk: Desk, monkeypatc
     monkeypatch.setattr(desk.app, "milestone", fail)
     answer = desk.call("register_dataset", {"rows": WIDE_ROWS[:40], "freq": "D"})
     assert answer["error"]["code"] == "STORE_UNAVAILABLE"
-    assert codes(desk)[-1] == "STORE_UNAVAILABLE"
+    assert desk.log(last="STORE_UNAVAILABLE")[-1]["tool"] == "register_dataset"
 
 
 def test_a_key_replays_how_its_run_ended(desk: Desk) -> None:

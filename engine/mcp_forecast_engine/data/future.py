@@ -22,24 +22,34 @@ from mcp_forecast_engine.errors import CovariatesMismatch, DataInvalid
 Row = Mapping[str, Any]
 
 
-def with_future(panel: Panel, schema: DatasetSchema, rows: Sequence[Row], horizon: int, names: Sequence[str]) -> Panel:
-    """The panel with the future that the rows give: every named covariate for each series and step.
+def with_future(
+    panel: Panel, schema: DatasetSchema, rows: Sequence[Row], horizon: int, names: Sequence[str]
+) -> tuple[Panel, int]:
+    """The panel with the future that the rows give, every named covariate for each series and step, and rows left over.
 
-    names: known-future covariates the model reads. Rows beyond the horizon are not used. Raises DataInvalid for rows
-    without series or time and values of the wrong type, CovariatesMismatch for steps and columns that are absent.
+    names: known-future covariates the model reads. horizon: the steps the model was trained for, because each step it
+    forecasts reads the future of all of them. Left over are rows at other times, or of series that preprocessing left
+    out. Raises DataInvalid for rows without series or time, values of the wrong type, and where every row is left over;
+    CovariatesMismatch for steps and columns that are absent.
     """
     stamps = next_stamps(panel.ds[panel.offsets[1:] - 1], horizon, parse_frequency(panel.axis.freq))
     places = {(s, int(at)): (i, k) for i, s in enumerate(panel.unique_id) for k, at in enumerate(stamps[i])}
     coded = {c.name: c for c in schema.covariates if c.name in names}
     future = {name: np.full((len(panel.unique_id), horizon), np.nan) for name in names}
+    left = 0
     for row, series, at in zip(rows, _series(rows, schema, panel), _times(rows, schema), strict=True):
-        for name in series:
-            place = places.get((name, int(at)))
-            if place is not None:
-                for covariate in coded.values():
-                    future[covariate.name][place] = _value(row, covariate)
+        found = [places[name, int(at)] for name in series if (name, int(at)) in places]
+        left += not found
+        for place in found:
+            for covariate in coded.values():
+                future[covariate.name][place] = _value(row, covariate)
+    if left == len(rows):
+        raise DataInvalid(
+            f"none of the {left} future rows lies within the {horizon} steps after the data",
+            field="future", allowed=_needed(panel, stamps), next_step="send one row per series and step",
+        )  # fmt: skip
     _require_complete(future, panel, stamps)
-    return replace(panel, future={**future}, future_ds=stamps)
+    return replace(panel, future={**future}, future_ds=stamps), left
 
 
 def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:
@@ -109,11 +119,19 @@ def _require_complete(future: Mapping[str, NDArray[np.float64]], panel: Panel, s
         return
     name = next(iter(lacking))
     series, step = np.argwhere(np.isnan(future[name]))[0]
-    at, first, last = (time_text(int(ds), panel.axis) for ds in (stamps[series, step], stamps[0, 0], stamps[0, -1]))
+    at = time_text(int(stamps[series, step]), panel.axis)
     raise CovariatesMismatch(
         f"the future rows lack {', '.join(f'{n} ({k} values)' for n, k in lacking.items())}; "
-        f"the first is {name!r} of {panel.unique_id[series]!r} at {at}",
+        f"the first is {name!r} of {panel.unique_id[series]!r} at {at}; the model reads all {stamps.shape[1]} steps it "
+        "was trained for, also when fewer are forecast",
         field="future",
-        allowed=f"every step from {first} to {last}",
+        allowed=_needed(panel, stamps),
         next_step="send one row per series and step with these columns",
     )
+
+
+def _needed(panel: Panel, stamps: NDArray[np.int64]) -> str:
+    """The steps to send; series may end at different times, so the first one stands for itself only."""
+    first, last = (time_text(int(ds), panel.axis) for ds in (stamps[0, 0], stamps[0, -1]))
+    alike = bool((stamps == stamps[0]).all())
+    return f"every step from {first} to {last}" + ("" if alike else f" for {panel.unique_id[0]!r}, likewise the others")

@@ -53,25 +53,26 @@ def from_rows(rows: list[dict[str, Any]], request: DatasetRequest, artifacts: Ar
 def _prepare(table: Table, source: str, request: DatasetRequest, artifacts: ArtifactStore) -> PreparedDataset:
     columns: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in request.columns.items()}
     corrections = tuple(Correction(**correction) for correction in request.covariates)
-    dataset = build_dataset(table, ColumnRoles(**columns, covariates=corrections, source=source))
+    # How the rows came is no part of the content: file and inline rows of one content are one dataset.
+    dataset = build_dataset(table, ColumnRoles(**columns, covariates=corrections, source=""))
     digest = artifacts.put(encode(dataset))
     dataset_id = short_id("ds", digest)
     return PreparedDataset(
         dataset_id,
         digest,
-        {"dataset_id": dataset_id, "digest": digest, **_summary(dataset, request)},
+        {"dataset_id": dataset_id, "digest": digest, **_summary(dataset, request, source)},
         dataset.profile.warnings,
     )
 
 
-def _summary(dataset: Dataset, request: DatasetRequest) -> dict[str, Any]:
+def _summary(dataset: Dataset, request: DatasetRequest, source: str) -> dict[str, Any]:
     schema, profile = dataset.schema, dataset.profile
     return {
         "name": request.name,
         "rows": profile.rows,
         "series_count": profile.series,
         "time": schema.time,
-        "target": schema.target or ", ".join(schema.wide[:20]),
+        "target": schema.target_text,
         "series": list(schema.series),
         "freq": schema.axis.freq,
         "season_length": season_length(schema.axis.freq),
@@ -89,7 +90,7 @@ def _summary(dataset: Dataset, request: DatasetRequest) -> dict[str, Any]:
                 "type": c.type,
                 "role": c.role,
                 "nullable": c.nullable,
-                "source": c.source,
+                "source": c.source or source,
                 "reason": c.reason,
             }
             for c in schema.covariates
@@ -97,4 +98,5 @@ def _summary(dataset: Dataset, request: DatasetRequest) -> dict[str, Any]:
         "covariate_stats": {
             c.name: {"min": c.minimum, "max": c.maximum, "missing": c.missing} for c in profile.covariates
         },
+        "warnings": list(profile.warnings),
     }

@@ -60,6 +60,11 @@ class DatasetSchema:
             "covariates": [covariate.to_dict() for covariate in self.covariates],
         }
 
+    @property
+    def target_text(self) -> str:
+        """The target in words: its column, or the first of several wide ones."""
+        return self.target or ", ".join(self.wide[:20])
+
     def names(self, role: Role) -> tuple[str, ...]:
         """The covariates of one role, sorted."""
         return tuple(covariate.name for covariate in self.covariates if covariate.role == role)

@@ -66,13 +66,8 @@ def backtest(
     )
 
 
-def fit_chosen(panel: Panel, report: BacktestReport, *, arm: str | None = None) -> CalibratedModel:
-    """Fit an arm (default: the chosen one) on the whole panel, with the intervals that the backtest measured."""
-    return fit_arm(panel, report.arm(arm or report.chosen))
-
-
 def fit_arm(panel: Panel, found: ArmReport) -> CalibratedModel:
-    """Fit one arm on the whole panel, with its settings and intervals."""
+    """Fit one arm on the whole panel, with its settings and the intervals that the backtest measured."""
     path = MODELS[found.family].fit(panel, found.spec, found.settings)
     return CalibratedModel(
         path=path,

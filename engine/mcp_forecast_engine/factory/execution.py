@@ -73,6 +73,11 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
         "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in (*SHOWN, "coverage_80")},
         "serving": {
             "horizon": plan["horizon"],
+            "lookback": chosen["spec"]["lookback"],
+            "target": dataset.schema.target_text,
+            "wide": list(dataset.schema.wide),
+            "series": list(dataset.schema.series),
+            "axis": panel.axis.kind,
             "needs_future": chosen["spec"]["known_future"],
             "covariates": [
                 {"name": c.name, "type": c.type, "role": c.role} for c in dataset.schema.covariates if c.name in read

@@ -46,7 +46,25 @@ def resolve(
         "preprocessing": [step_to_dict(step) for step in DEFAULT_STEPS],
         "profile": {"name": profile, **PROFILES[profile]},
     }
-    return pin_plan(asked=asked, identity={n: v for n, v in identity.items() if v is not None})
+    used = [c for c in summary["covariates"] if c["name"] in identity["covariates"]]
+    return pin_plan(
+        asked=asked,
+        identity={n: v for n, v in identity.items() if v is not None},
+        warnings=_warnings(summary, horizon, [c["name"] for c in used if c["role"] == "known_future"]),
+    )
+
+
+def _warnings(summary: dict[str, Any], horizon: int, known_future: list[str]) -> tuple[str, ...]:
+    """What a caller can mend before the training ends."""
+    found = []
+    if known_future and summary["future_steps"] < horizon:
+        found.append(
+            f"the data holds {summary['future_steps']} of {horizon} future steps of {', '.join(known_future[:5])}: "
+            "if the model reads them, run_inference will need `future` rows"
+        )
+    if summary["shortest"] <= horizon + 1 < summary["longest"]:
+        found.append(f"the shortest series has {summary['shortest']} rows, too few to be tested at horizon {horizon}")
+    return tuple(found)
 
 
 def _plain(value: Any) -> Any:

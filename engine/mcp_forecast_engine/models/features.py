@@ -181,7 +181,8 @@ def _require_columns(panel: Panel, layout: Layout) -> None:
     if short:
         found = ", ".join(f"{n} ({rows} of {layout.horizon} rows)" for n, rows in short.items())
         raise CovariatesMismatch(
-            f"future values are missing for {found}; the horizon needs {layout.horizon} rows per series",
+            f"future values are missing for {found}; the model reads all {layout.horizon} steps it was trained for, "
+            "also when fewer are forecast",
             field="future",
             allowed=list(layout.known_future),
             next_step=f"send {layout.horizon} future rows per series with these columns, or use the target-only model",

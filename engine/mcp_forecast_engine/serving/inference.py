@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from mcp_forecast_engine.data.future import with_future
 from mcp_forecast_engine.data.profile import time_text
+from mcp_forecast_engine.evaluation.progress import OnProgress
 from mcp_forecast_engine.factory.inputs import Panels
-from mcp_forecast_engine.serving.forecast import Forecast, forecast
+from mcp_forecast_engine.serving.forecast import BATCH, Forecast, forecast
+from mcp_forecast_engine.serving.request import require_same_columns
 from mcp_forecast_engine.serving.session import ModelSession, ModelSessions
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes
 
 if TYPE_CHECKING:
+    from mcp_forecast_engine.data.dataset import Dataset
+    from mcp_forecast_engine.data.frame import Panel
+    from mcp_forecast_engine.models.features import Layout
     from mcp_forecast_engine.runtime.job import Job
-
-OnProgress = Callable[[int, int, str], None]
 
 
 class Serving:
@@ -30,18 +32,20 @@ class Serving:
         self._sessions, self._panels = ModelSessions(), Panels()
 
     def document(self, plan: dict[str, Any], on_progress: OnProgress) -> bytes:
-        """The forecast of a plan as canonical JSON. `on_progress` may raise to stop it between batches.
+        """The forecast of a plan as canonical JSON. `on_progress` may raise to stop it: once the data is read, between
+        batches, and before the document is written.
 
         Raises CovariatesMismatch, DataInvalid, ArtifactCorrupt.
         """
         panel, _, dataset = self._panels.get(plan, self._artifacts)
-        session = self._session(plan["model_digest"])
-        if plan["future"]:
-            rows = json.loads(self._artifacts.get(plan["future"]))
-            layout = session.contract.layout
-            panel = with_future(panel, dataset.schema, rows, layout.horizon, layout.known_future)
-        made = forecast(session, panel, on_progress=on_progress)
+        on_progress(0, 0, "the data is read")
         trained = json.loads(self._artifacts.get(plan["training_document"]))
+        require_same_columns(trained["serving"], dataset.schema)
+        session = self._session(plan["model_digest"])
+        panel, warnings = self._with_future(plan, panel, dataset, session.contract.layout)
+        made = forecast(session, panel, on_progress=on_progress)
+        batches = -(-len(made.unique_id) // BATCH)
+        on_progress(batches, batches, "writing the forecast")
         series = _columns(made, plan["horizon"], plan["levels"], panel.axis)
         return canonical_bytes(
             {
@@ -52,6 +56,7 @@ class Serving:
                 "levels": plan["levels"],
                 "trust": trained["trust"],
                 "series": series,
+                "warnings": [*plan["warnings"], *warnings],
             }
         )
 
@@ -63,6 +68,16 @@ class Serving:
             job.check()
 
         return self.document(job.run.plan, told)
+
+    def _with_future(
+        self, plan: dict[str, Any], panel: Panel, dataset: Dataset, layout: Layout
+    ) -> tuple[Panel, list[str]]:
+        if not plan["future"]:
+            return panel, []
+        rows = json.loads(self._artifacts.get(plan["future"]))
+        panel, left = with_future(panel, dataset.schema, rows, layout.horizon, layout.known_future)
+        told = f"{left} of {len(rows)} future rows lie outside the {layout.horizon} steps after the data; not used"
+        return panel, [told] if left else []
 
     def _session(self, digest: str) -> ModelSession:
         return self._sessions.find(digest) or self._sessions.get(digest, self._artifacts.get(digest))

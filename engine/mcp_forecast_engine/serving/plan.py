@@ -13,7 +13,10 @@ INFER_RECIPE: Final = "infer_run_key.v1"
 
 @dataclass(frozen=True)
 class InferencePlan:
-    """What an inference run will do. body: canonical JSON. result: digest of the forecast, if computed inline."""
+    """What an inference run will do. body: canonical JSON. result: digest of the forecast, if computed inline.
+
+    `body["asked"]` and `body["warnings"]` are no identity; the latter follow from it and go into the forecast.
+    """
 
     run_id: str
     run_key: str
@@ -26,12 +29,16 @@ class InferencePlan:
 
 
 def pin_plan(
-    *, asked: dict[str, Any], identity: dict[str, Any], series_count: int, warnings: tuple[str, ...] = ()
+    *,
+    asked: dict[str, Any],
+    identity: dict[str, Any],
+    series_count: int,
+    warnings: tuple[str, ...] = (),
+    remarks: tuple[str, ...] = (),
 ) -> InferencePlan:
-    """The plan of a resolved request."""
+    """The plan of a resolved request. warnings: about the forecast; remarks: about the wording of this request only."""
     whole = {**identity, "kind": "inference", "engine_release": ENGINE_RELEASE}
     run_key = digest(INFER_RECIPE, whole)
     dataset_id = str(identity["dataset_id"])
-    return InferencePlan(
-        short_id("run", run_key), run_key, {**whole, "asked": asked}, dataset_id, series_count, warnings
-    )
+    body = {**whole, "asked": asked, "warnings": list(warnings)}
+    return InferencePlan(short_id("run", run_key), run_key, body, dataset_id, series_count, (*warnings, *remarks))

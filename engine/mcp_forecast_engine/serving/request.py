@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_forecast_engine.errors import CovariatesMismatch, DataInvalid
 from mcp_forecast_engine.runtime.run import Run
@@ -10,6 +10,10 @@ from mcp_forecast_engine.serving.plan import InferencePlan, pin_plan
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes
 
+if TYPE_CHECKING:
+    from mcp_forecast_engine.data.schema import DatasetSchema
+
+UNREAD_FUTURE: Final = "the model reads no future covariates; the future rows were not used"
 LEVELS: Final = (20, 40, 60, 80, 95)  # intervals between the quantile levels a model carries
 
 
@@ -36,7 +40,9 @@ def resolve(
     wrong = sorted(set(levels) - set(LEVELS))
     if wrong:
         raise DataInvalid(f"levels {wrong} are not carried by the model", field="levels", allowed=list(LEVELS))
-    _require_same_columns(serving, summary)
+    _require_same_target(serving, summary)
+    _require_same_covariates(serving, summary)
+    read = bool(serving["needs_future"])
     asked = {
         "run_id": run_id, "dataset_id": dataset_id, "horizon": horizon, "levels": list(levels),
         "future_rows": len(future) if future else None,
@@ -52,16 +58,70 @@ def resolve(
         "season_length": trained.plan["season_length"],
         "preprocessing": trained.plan["preprocessing"],
         "covariates": trained.plan["covariates"],
-        "future": artifacts.put(canonical_bytes(future)) if future else "",
+        "future": artifacts.put(canonical_bytes(future)) if future and read else "",
     }
     return pin_plan(
         asked={name: value for name, value in asked.items() if value is not None},
         identity=identity,
         series_count=summary["series_count"],
+        warnings=_warnings(trained, serving, summary),
+        remarks=(UNREAD_FUTURE,) if future and not read else (),
     )
 
 
-def _require_same_columns(serving: dict[str, Any], summary: dict[str, Any]) -> None:
+def _warnings(trained: Run, serving: dict[str, Any], summary: dict[str, Any]) -> tuple[str, ...]:
+    """What a reader of the forecast has to know about the data it starts from."""
+    found = []
+    if summary["dataset_id"] != trained.plan["dataset_id"]:
+        found.append(f"trust was measured on dataset {trained.plan['dataset_id']}, not on {summary['dataset_id']}")
+    shortest = summary["shortest"] - summary["future_steps"]
+    if shortest < serving["lookback"]:
+        which = "the series has" if summary["series_count"] == 1 else "the shortest series has"
+        found.append(
+            f"{which} {shortest} steps, the model reads {serving['lookback']}: where a series is shorter, the missing "
+            "past was continued backwards by its own first season"
+        )
+    return tuple(found)
+
+
+def require_same_columns(serving: dict[str, Any], schema: DatasetSchema) -> None:
+    """The data has the target, wide and series columns and the kind of time axis of training. Raises DataInvalid."""
+    found = {
+        "target": schema.target_text,
+        "wide": list(schema.wide),
+        "series": list(schema.series),
+        "axis": schema.axis.kind,
+    }
+    _require_equal({name: serving[name] for name in found}, found)
+
+
+def _require_same_target(serving: dict[str, Any], summary: dict[str, Any]) -> None:
+    """The same from a summary alone, before any data is read: it names the first wide columns only."""
+    found = {name: summary[name] for name in ("target", "series")}
+    _require_equal({name: serving[name] for name in found}, found)
+
+
+def _require_equal(wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise DataInvalid(
+                f"the model forecasts data with {_NAMES[name]} {_told(value)}; the dataset has {_told(found[name])}",
+                field="dataset_id",
+                allowed=value,
+                next_step="register the data again with these columns, or train on the new data",
+            )
+
+
+_NAMES: Final = {"target": "target", "wide": "wide targets", "series": "series columns", "axis": "a time axis of kind"}
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(repr, value[:20])) or "none"
+    return repr(value)
+
+
+def _require_same_covariates(serving: dict[str, Any], summary: dict[str, Any]) -> None:
     """Other data must have the columns the model reads, of the same type and role, at the same step."""
     found = {c["name"]: c for c in summary["covariates"]}
     for wanted in serving["covariates"]:
