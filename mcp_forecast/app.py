@@ -94,8 +94,7 @@ class App:
         self.supervisor.close()
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
-        self.writer.submit(lambda connection: processes.end(connection, self.process_id, now=self.clock()))
-        self.writer.close()
+        self.writer.close(lambda connection: processes.end(connection, self.process_id, now=self.clock()))
         self.database.close()
 
     def _begin(self) -> None:

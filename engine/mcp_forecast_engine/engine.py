@@ -162,7 +162,7 @@ class Engine:
 
     def reopens(self, run: Run) -> bool:
         """Whether asking for this run again starts a new attempt."""
-        return run.reopens
+        return run.reopens_within(self._wall_limit_s)
 
     def perform(self, job: Job) -> bytes:
         """The work of a run, in its worker process; returns the result document's bytes."""

@@ -30,6 +30,10 @@ def test_a_ridge_solution_is_the_textbook_one() -> None:
     standard = (x - x.mean(0)) / x.std(0)
     expected = np.linalg.solve(standard.T @ standard + 0.3 * 80 * np.eye(5), standard.T @ (z - z.mean(0)))
     np.testing.assert_allclose(x @ weights + bias, standard @ expected + z.mean(0), rtol=1e-9, atol=1e-9)
+    shares = np.array([1.0, 0.1, 1.0, 0.1, 0.01])
+    weights, bias = Ridge(moments, shares).solve(0.3)
+    expected = np.linalg.solve(standard.T @ standard + 0.3 * 80 * np.diag(shares), standard.T @ (z - z.mean(0)))
+    np.testing.assert_allclose(x @ weights + bias, standard @ expected + z.mean(0), rtol=1e-9, atol=1e-9)
 
 
 @settings(max_examples=12, deadline=None)
@@ -55,6 +59,23 @@ def test_a_forecast_moves_when_the_known_future_covariate_moves() -> None:
     effect = path.point(tail_inputs(warmer, path.layout)) - path.point(tail_inputs(history, path.layout))
     assert 1 < effect.mean() < 6
     assert (effect > 0).all()
+
+
+def test_a_rare_promotion_lifts_the_forecast_by_nearly_its_whole_effect() -> None:
+    draw = np.random.default_rng(0)
+    day = np.arange(700)
+    promotion = (draw.random(700) < 0.1).astype(float)
+    y = 100 + 20 * np.sin(2 * np.pi * day / 7) + 60 * promotion + draw.normal(0, 6, 700)
+    panel = panel_of([y], season_length=7, freq="1", known_future={"promotion": [promotion]})
+    spec = spec_for(panel, 7, roles=("known_future",))
+    found = DirectRidge.tune(panel, spec, [np.array([700 - 7 * back]) for back in range(30, 0, -1)])
+    path = DirectRidge.fit(panel, spec, found)
+    on, off = (
+        path.point(tail_inputs(replace(panel, future={"promotion": np.full((1, 7), value)}), path.layout))
+        for value in (1.0, 0.0)
+    )
+    assert 48 < (on - off).mean() < 72
+    assert found["future_penalty"] < 1
 
 
 def test_a_covariate_beyond_its_training_range_counts_as_its_end() -> None:
@@ -131,7 +152,7 @@ def test_seasonal_naive_takes_the_week_where_weeks_repeat() -> None:
 def test_missing_future_rows_are_named_with_the_number_needed() -> None:
     panel = hourly(30)
     layout = layout_for(spec_for(panel, 24, roles=("known_future",)), panel.axis)
-    with pytest.raises(CovariatesMismatch, match=r"driver \(0 of 24 rows\), kind \(0 of 24 rows\).*needs 24 rows"):
+    with pytest.raises(CovariatesMismatch, match=r"driver \(0 of 24 rows\), kind \(0 of 24 rows\).*reads all 24 steps"):
         tail_inputs(panel, layout)
 
 

@@ -28,11 +28,11 @@ def home(tmp_path: Path) -> Iterator[toy.Home]:
     opened.database.close()
 
 
-def _submit(home: toy.Home, name: str, now: float = 0.0) -> tuple[Run, bool]:
+def _submit(home: toy.Home, name: str, now: float = 0.0, wall_limit_s: float = 60.0) -> tuple[Run, bool]:
     with home.database.command() as connection:
         return ledger.submit(
             connection, run_id=f"run_{name}", run_key=name, kind="training", plan={"name": name}, caller="me",
-            wall_limit_s=60.0, now=now,
+            wall_limit_s=wall_limit_s, now=now,
         )  # fmt: skip
 
 
@@ -114,6 +114,30 @@ def test_a_terminal_failure_stays_and_a_retryable_one_is_reopened(home: toy.Home
     assert [_submit(home, name)[1] for name in ("a", "b")] == [False, True]
 
 
+def test_a_run_out_of_time_is_reopened_by_a_call_that_gives_it_more(home: toy.Home) -> None:
+    _submit(home, "a", wall_limit_s=60.0)
+    _claim(home, 0.0)
+    assert _claim(home, 61.0) is None
+    failed = home.run("run_a")
+    assert failed.error is not None
+    assert failed.error["reason"] == "TIME_LIMIT"
+    assert [_submit(home, "a", wall_limit_s=limit)[1] for limit in (30.0, 60.0)] == [False, False]
+    again, new = _submit(home, "a", wall_limit_s=61.0)
+    assert (new, again.state, again.wall_limit_s, again.attempt, again.error) == (True, "QUEUED", 61.0, 2, None)
+    assert _claim(home, 100.0) is not None
+
+
+@pytest.mark.parametrize("disposition", ["terminal", "retryable"])
+def test_an_inline_result_replaces_an_older_failure_of_the_same_run(home: toy.Home, disposition: str) -> None:
+    _submit(home, "a")
+    run = _claim(home, 0.0)
+    assert run is not None
+    _fail(home, run, disposition)
+    finished = _finished(home, "a", now=5.0)
+    assert (finished.state, finished.result, finished.error, finished.attempt) == ("SUCCEEDED", DIGEST, None, 2)
+    assert _finished(home, "a", now=6.0) == finished
+
+
 def test_an_inline_result_is_entered_as_finished_and_fences_a_worker_off(home: toy.Home) -> None:
     fresh = _finished(home, "fresh", now=5.0)
     assert (fresh.state, fresh.result, fresh.started_at, fresh.ended_at) == ("SUCCEEDED", DIGEST, 5.0, 5.0)
@@ -180,6 +204,20 @@ def test_a_step_whose_bytes_were_changed_on_disk_is_made_again(home: toy.Home) -
     file.write_bytes(b"bytEs")
     assert job.step("s", lambda: made.append("s") or b"bytes") == b"bytes"  # type: ignore[func-returns-value]
     assert made == ["s", "s"]
+    assert home.artifacts.get(home.steps("run_a")["s"]) == b"bytes"
+
+
+def test_a_step_whose_bytes_are_gone_is_made_again(home: toy.Home) -> None:
+    _submit(home, "a")
+    run = _claim(home, 0.0)
+    assert run is not None
+    job = Job(
+        run, database=home.database, artifacts=home.artifacts, clock=lambda: 1.0, milestone=lambda name: None,
+        deadline=time.monotonic() + 60.0,
+    )  # fmt: skip
+    assert job.step("s", lambda: b"bytes") == b"bytes"
+    next((home.path / "artifacts").glob("*/*")).unlink()
+    assert job.step("s", lambda: b"bytes") == b"bytes"
     assert home.artifacts.get(home.steps("run_a")["s"]) == b"bytes"
 
 

@@ -6,14 +6,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 import runtime_toy as toy
 
+from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.runtime import process
+from mcp_forecast_engine.runtime.job import Job
+from mcp_forecast_engine.runtime.run import Run
+from mcp_forecast_engine.runtime.worker import work as do_work
 
 
 @pytest.fixture
@@ -74,6 +78,59 @@ def test_a_queued_run_is_cancelled_at_once(home: toy.Home) -> None:
     assert home.claim() is None
 
 
+def _work_here(home: toy.Home, run: Run, perform: Callable[[Job], bytes]) -> int:
+    return do_work(
+        run.run_id, run.epoch, database=home.database, artifacts=home.artifacts, perform=perform, clock=time.time,
+        milestone=lambda name: None, lease_s=60.0,
+    )  # fmt: skip
+
+
+def _claimed(home: toy.Home) -> Run:
+    home.submit()
+    run = home.claim(lease_s=60.0)
+    assert run is not None
+    return run
+
+
+def test_a_run_cancelled_before_its_worker_came_up_does_no_work(home: toy.Home) -> None:
+    run, done = _claimed(home), list[str]()
+    home.cancel(run.run_id)
+    assert _work_here(home, run, lambda job: done.append("work") or b"result") == process.Exit.CANCELLED  # type: ignore[func-returns-value]
+    assert (home.run(run.run_id).state, done) == ("CANCELLED", [])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_cancel_that_comes_before_the_end_is_recorded_wins(home: toy.Home, fails: bool) -> None:
+    run = _claimed(home)
+
+    def perform(job: Job) -> bytes:
+        home.cancel(run.run_id)  # too late for any check
+        if fails:
+            raise ValueError("broken")
+        return b"result"
+
+    assert _work_here(home, run, perform) == process.Exit.CANCELLED
+    ended = home.run(run.run_id)
+    assert (ended.state, ended.result, ended.error) == ("CANCELLED", None, None)
+
+
+def test_a_run_that_met_damaged_bytes_may_be_asked_for_again_once_they_are_mended(home: toy.Home) -> None:
+    run = _claimed(home)
+    data = home.artifacts.put(b"data")
+    file = next((home.path / "artifacts").glob("*/*"))
+    for damage in (file.unlink, lambda: file.write_bytes(b"x")):
+        damage()
+        with pytest.raises(ArtifactCorrupt):
+            home.artifacts.get(data)
+        assert _work_here(home, run, lambda job: home.artifacts.get(data)) == process.Exit.FAILED
+        ended = home.run(run.run_id)
+        assert ended.error is not None
+        assert (ended.error["reason"], ended.error["disposition"]) == ("ArtifactCorrupt", "retryable")
+        run = _claimed(home)
+    home.artifacts.put(b"data")
+    assert _work_here(home, run, lambda job: home.artifacts.get(data)) == process.Exit.SUCCEEDED
+
+
 def test_a_worker_that_slept_past_its_lease_writes_nothing_when_it_wakes(home: toy.Home) -> None:
     run_id = home.submit("waits").run_id
     first = home.claim()
@@ -105,12 +162,12 @@ def test_a_run_past_its_time_limit_fails_for_good(home: toy.Home, work: str) -> 
 
 
 def test_the_kernel_ends_a_worker_that_no_server_watches(home: toy.Home) -> None:
-    home.submit("holds", wall_limit_s=1.0)
+    home.submit("holds", wall_limit_s=2.5)  # the worker has to come up in this time
     run = home.claim()
     assert run is not None
     pid = home.spawn_worker(run)
     toy.until(lambda: home.made() == ["gather"])
-    toy.until(lambda: process.started_at(pid) is None, within_s=5.0)
+    toy.until(lambda: process.started_at(pid) is None, within_s=8.0)
 
 
 def test_what_the_work_refuses_is_a_terminal_answer_that_says_what_to_change(home: toy.Home) -> None:

@@ -53,6 +53,35 @@ def test_what_json_cannot_carry_is_refused(value: object) -> None:
         canonical_bytes({"a": value} if not isinstance(value, dict) else value)
 
 
+@pytest.mark.parametrize(
+    ("value", "path", "what"),
+    [
+        ({"rows": [{"y": 1.0}] * 3 + [{"y": float("nan")}]}, "rows[3].y", "nan"),
+        ({"rows": [{"y": 2**60}, {"y": float("inf")}]}, "rows[0].y", "integer beyond"),
+        ({"a": {"b": [[1], [-(10**5000)]]}}, "a.b[1][0]", "integer beyond"),
+        ([1, "\ud800"], "[1]", "lone surrogate"),
+        ({"a": [{1: 2}]}, "a[0]", "key that is no text"),
+        ({"a": [{"\ud800": 2}]}, "a[0]", "key that is no text"),
+        ({"a": (None, True, b"x")}, "a[2]", "the type bytes"),
+        (float("-inf"), None, "the value is -inf"),
+    ],
+)
+def test_the_refusal_names_the_place_of_the_first_fault(value: object, path: str | None, what: str) -> None:
+    with pytest.raises(DataInvalid) as refused:
+        canonical_bytes(value)
+    assert refused.value.field == path
+    assert (path or "") in refused.value.message
+    assert what in refused.value.message
+    assert "2^53" in refused.value.allowed
+
+
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    value: list[object] = []
+    value.append(value)
+    with pytest.raises(DataInvalid, match="too deeply"):
+        canonical_bytes(value)
+
+
 @given(st.binary(max_size=2000))
 def test_an_artifact_comes_back_and_its_name_is_its_content(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
@@ -71,9 +100,17 @@ def test_one_flipped_bit_in_an_artifact_is_found(tmp_path: Path) -> None:
         store.get(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["sha256:" + "0" * 64, "sha256:../../etc/passwd", "md5:" + "0" * 64, "", "sha256:" + "A" * 64]
-)
-def test_a_name_that_is_no_stored_digest_is_not_found(tmp_path: Path, name: str) -> None:
+def test_an_artifact_that_is_gone_from_disk_is_damage_and_putting_it_again_mends_it(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    name = store.put(b"forecast")
+    next(p for p in tmp_path.rglob("*") if p.is_file()).unlink()
+    with pytest.raises(ArtifactCorrupt, match="missing from the store"):
+        store.get(name)
+    store.put(b"forecast")
+    assert store.get(name) == b"forecast"
+
+
+@pytest.mark.parametrize("name", ["sha256:../../etc/passwd", "md5:" + "0" * 64, "", "sha256:" + "A" * 64])
+def test_a_name_that_is_no_digest_is_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound):
         ArtifactStore(tmp_path).get(name)

@@ -32,6 +32,13 @@ class Design:
     fixed: Basis
     blocks: int
 
+    def penalty_shares(self, layout: Layout, future: float) -> Floats:
+        """(p), `future` for the columns of the known-future covariates ahead and 1 for all others."""
+        ahead = self.blocks * self.future.size
+        others = self.future.size + self.past.size * (1 + layout.past)
+        others += len(layout.calendar) + self.fixed.size
+        return np.concatenate([np.ones(layout.lookback), np.full(ahead, future), np.ones(others)])
+
     def rows(self, inputs: Inputs, scale: LocalScale, layout: Layout) -> Floats:
         """(B, p) regressors of B windows."""
         size = len(inputs)

@@ -31,7 +31,8 @@ class DirectRidge:
     """Ridge regression on windows in their own units, penalty and calibration windows chosen on validation.
 
     Settings: transform; aligned (one set of weights per phase of the season, or one for all); members, a list of
-    (recent part of the history, penalty) whose weights are averaged; naive_share, how much of a seasonal naive with
+    (recent part of the history, penalty) whose weights are averaged; future_penalty, the part of the penalty that
+    columns of future covariates carry; naive_share, how much of a seasonal naive with
     naive_period is mixed in.
     """
 
@@ -53,9 +54,10 @@ class DirectRidge:
         windows = training_windows(panel, spec, until=panel.lengths, by_season=aligned)
         wanted = _slots(windows, aligned=aligned, phases=phases)
         recent = tuple(sorted({part for part, _ in members}, reverse=True))
+        shares = design.penalty_shares(layout, settings.get("future_penalty", 1.0))
         with one_thread():
             gathered = gather(panel, windows, layout, design, transform=transform, slots=wanted, recent=recent)
-            solved = [_mixed(_average(gathered, slot, members), spec, settings) for slot in range(len(wanted))]
+            solved = [_mixed(_average(gathered, slot, members, shares), spec, settings) for slot in range(len(wanted))]
         slot = np.zeros(max(spec.season_length, 1), np.int64)
         if aligned:
             slot = np.full(max(spec.season_length, 1), -1, np.int64)
@@ -88,12 +90,14 @@ def _slots(windows: TrainingWindows, *, aligned: bool, phases: Integers | None) 
     return np.unique(windows.phase if phases is None else phases)
 
 
-def _average(gathered: Gathered, slot: int, members: Sequence[Sequence[float]]) -> tuple[Floats, Floats]:
+def _average(
+    gathered: Gathered, slot: int, members: Sequence[Sequence[float]], shares: Floats
+) -> tuple[Floats, Floats]:
     """Mean of the members' weights; a recent part without windows in this slot falls back to all of them."""
     moments = gathered.moments[slot]
     if not moments:
         raise HistoryTooShort("a phase of the season has no training window", field="horizon")
-    solved = [Ridge(moments.get(part, moments[max(moments)])).solve(penalty) for part, penalty in members]
+    solved = [Ridge(moments.get(part, moments[max(moments)]), shares).solve(penalty) for part, penalty in members]
     weights, bias = zip(*solved, strict=True)
     return np.mean(weights, axis=0), np.mean(bias, axis=0)
 

@@ -43,7 +43,9 @@ class Moments:
 class Ridge:
     """The centred, standardised normal equations of one set of windows, ready to be solved for any penalty."""
 
-    def __init__(self, moments: Moments) -> None:
+    def __init__(self, moments: Moments, shares: Floats | None = None) -> None:
+        """shares: (p), the part of the penalty that each column carries (default: all of it)."""
+        self._shares = np.ones(moments.regressors) if shares is None else shares
         p, n = moments.regressors, max(moments.count, 1)
         mean = moments.sums[0] / n
         cov = moments.sums / n - np.outer(mean, mean)
@@ -58,7 +60,7 @@ class Ridge:
 
     def solve(self, penalty: float) -> tuple[Floats, Floats]:
         """Weights (p, H) and bias (H) for one penalty, in units of the mean square of a standardised column."""
-        solved = np.linalg.solve(self._gram + penalty * np.eye(len(self._gram)), self._cross)
+        solved = np.linalg.solve(self._gram + np.diag(penalty * self._shares), self._cross)
         weights: Floats = np.asarray(solved * self._factor[:, None], np.float64)
         return weights, self._level - self._mean @ weights
 

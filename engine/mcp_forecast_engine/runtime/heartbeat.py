@@ -68,8 +68,9 @@ class Heartbeat:
         if cancelled and self._cancel_until is None:
             self._job.stop("cancelled")
             self._cancel_until = time.monotonic() + COOPERATION_S
-        if self._cancel_until is not None and time.monotonic() > self._cancel_until:
-            self._end(Exit.CANCELLED, lambda c: lease.cancelled(c, run.run_id, run.epoch, now=now))
+        if self._cancel_until is not None:
+            if time.monotonic() > self._cancel_until:
+                self._end(Exit.CANCELLED, lambda c: lease.cancelled(c, run.run_id, run.epoch, now=now))
         elif time.monotonic() > self._job.deadline:
             error = time_limit_error(run.wall_limit_s)
             self._end(Exit.FAILED, lambda c: lease.fail(c, run.run_id, run.epoch, error=error, now=now))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal
 
-from mcp_forecast_engine.errors import ArtifactCorrupt, NotFound
+from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.ports import Clock, Milestone
 from mcp_forecast_engine.runtime import lease
 from mcp_forecast_engine.runtime.run import Progress, Run
@@ -88,6 +88,6 @@ class Job:
             return None
         try:
             return self._artifacts.get(digest)
-        except (NotFound, ArtifactCorrupt) as error:
+        except ArtifactCorrupt as error:
             log.warning("step %s of %s is made again: %s", name, self.run.run_id, error.message)
             return None

@@ -6,7 +6,7 @@ RETURNING, because a row count is not to be had on PostgreSQL after ON CONFLICT.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final, cast
 
@@ -14,14 +14,9 @@ from sqlalchemy import BindParameter, Connection, Executable, Select, Table, bin
 from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast_engine.errors import NotFound
-from mcp_forecast_engine.runtime.run import STATES, Progress, Run, State, read_run, sources
+from mcp_forecast_engine.runtime.run import STATES, Run, State, read_run, sources
 from mcp_forecast_engine.store.identity import canonical_bytes
 from mcp_forecast_engine.store.tables import RunRow
-
-__all__ = [
-    "Progress", "Run", "State", "counts", "find", "find_by_key", "get", "page", "record_finished", "request_cancel",
-    "submit", "total",
-]  # fmt: skip
 
 RUN: Final[Table] = cast(Table, RunRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
 # Names of bound values must differ from the columns' names: SQLAlchemy keeps those for SET.
@@ -97,18 +92,11 @@ def submit(
 ) -> tuple[Run, bool]:
     """Ask for a run: the same key is the same run. The bool tells whether there is now something new to do.
 
-    A run that was cancelled, or failed with a retryable reason, is reopened under the same id; its finished steps stay.
+    A run that was cancelled, failed with a retryable reason, or ran out of less time than it may have now, is reopened
+    under the same id; its finished steps stay.
     """
     row = _new_row(run_id, run_key, kind, plan, caller, wall_limit_s, now)
-    inserted = one(connection, _INSERT, **row)
-    if inserted is not None:
-        return inserted, True
-    present = find_by_key(connection, run_key) or get(connection, run_id)
-    if not present.reopens:
-        return present, False
-    reopened = one(connection, _REOPEN, the_run=present.run_id, seen_attempt=present.attempt, new_limit=wall_limit_s)
-    # None: another caller reopened it in between, so there is nothing left to do here.
-    return (reopened, True) if reopened is not None else (get(connection, present.run_id), False)
+    return _ask(connection, row, lambda present: present.reopens_within(wall_limit_s))
 
 
 def record_finished(
@@ -124,11 +112,11 @@ def record_finished(
 ) -> Run:
     """Enter a run that was computed inline as SUCCEEDED; `result` is the digest of its stored result.
 
-    A finished run stays as it is (so does a terminal failure); a queued or running one is ended with this result.
+    A run that has succeeded stays as it is; a queued or running one is ended with this result, and one that failed or
+    was cancelled is a new attempt, for here is proof that it can be done.
     """
-    run, _ = submit(
-        connection, run_id=run_id, run_key=run_key, kind=kind, plan=plan, caller=caller, wall_limit_s=0.0, now=now
-    )
+    row = _new_row(run_id, run_key, kind, plan, caller, wall_limit_s=0.0, now=now)
+    run, _ = _ask(connection, row, lambda present: present.ended)
     return one(connection, _FINISH, the_run=run.run_id, digest=result, now=now) or get(connection, run.run_id)
 
 
@@ -178,6 +166,19 @@ def one(connection: Connection, statement: Executable, **values: Any) -> Run | N
     """The one run that a statement on the table `run` returns, or None."""
     row = connection.execute(statement, values).mappings().one_or_none()
     return None if row is None else read_run(row)
+
+
+def _ask(connection: Connection, row: Mapping[str, Any], reopens: Callable[[Run], bool]) -> tuple[Run, bool]:
+    inserted = one(connection, _INSERT, **row)
+    if inserted is not None:
+        return inserted, True
+    present = find_by_key(connection, row["run_key"]) or get(connection, row["run_id"])
+    if not reopens(present):
+        return present, False
+    asked = {"the_run": present.run_id, "seen_attempt": present.attempt, "new_limit": row["wall_limit_s"]}
+    reopened = one(connection, _REOPEN, **asked)
+    # None: it has succeeded, or another caller reopened it in between, so there is nothing left to do here.
+    return (reopened, True) if reopened is not None else (get(connection, present.run_id), False)
 
 
 def _new_row(

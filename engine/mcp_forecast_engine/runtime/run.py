@@ -11,7 +11,7 @@ from sqlalchemy import RowMapping
 State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
 STATES: Final[tuple[State, ...]] = get_args(State)
 
-# RUNNING → RUNNING is a lost worker's run taken over; FAILED → QUEUED only where the failure was retryable.
+# RUNNING → RUNNING is a lost worker's run taken over; FAILED → QUEUED only where a repeat may cure it.
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "QUEUED": frozenset({"RUNNING", "SUCCEEDED", "CANCELLED"}),
     "RUNNING": frozenset({"RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"}),
@@ -71,11 +71,15 @@ class Run:
         """Whether this attempt is over."""
         return self.state in ("SUCCEEDED", "FAILED", "CANCELLED")
 
-    @property
-    def reopens(self) -> bool:
-        """Whether asking for it again starts a new attempt: cancelled, or failed in a way that a repeat may cure."""
-        retryable = self.error is not None and self.error.get("disposition") == "retryable"
-        return self.state == "CANCELLED" or (self.state == "FAILED" and retryable)
+    def reopens_within(self, wall_limit_s: float) -> bool:
+        """Whether asking for it again, with this limit, starts a new attempt.
+
+        So it is when it was cancelled, or failed in a way that a repeat may cure, or ran out of less time than this.
+        """
+        if self.state != "FAILED" or self.error is None:
+            return self.state == "CANCELLED"
+        has_more_time = self.error.get("reason") == "TIME_LIMIT" and wall_limit_s > self.wall_limit_s
+        return has_more_time or self.error.get("disposition") == "retryable"
 
 
 def read_run(row: RowMapping) -> Run:
@@ -93,7 +97,7 @@ def time_limit_error(wall_limit_s: float) -> dict[str, Any]:
         "reason": "TIME_LIMIT",
         "disposition": "terminal",
         "message": f"the run took longer than its limit of {wall_limit_s:g} s",
-        "next_step": "send less data, or raise the limit",
+        "next_step": "send less data, or raise the limit and make the same call again; finished steps are kept",
     }
 
 

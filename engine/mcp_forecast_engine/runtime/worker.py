@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mcp_forecast_engine.errors import EngineError, StaleEpoch, StoreUnavailable
+from mcp_forecast_engine.errors import ArtifactCorrupt, EngineError, StaleEpoch, StoreUnavailable
 from mcp_forecast_engine.ports import Clock, Milestone
 from mcp_forecast_engine.runtime import lease
 from mcp_forecast_engine.runtime.heartbeat import Heartbeat
@@ -22,6 +22,7 @@ from mcp_forecast_engine.runtime.run import Run, State, time_limit_error
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
 
+STORAGE: Final = (StoreUnavailable, ArtifactCorrupt)  # mended from outside, so the same call may succeed later
 LAST_RESORT_S: Final = 2.0  # after the time limit, for the heartbeat to record it first
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ def work(
             run, database=database, artifacts=artifacts, clock=clock, milestone=milestone,
             deadline=time.monotonic() + left_s,
         )  # fmt: skip
+        if run.cancel_requested:
+            job.stop("cancelled")
         heartbeat = Heartbeat(job, database=database, artifacts=artifacts, clock=clock, lease_s=lease_s)
         with _alarm(left_s + LAST_RESORT_S):
             heartbeat.start()
@@ -66,7 +69,7 @@ def work(
                 end = _perform(job, perform, artifacts, milestone)
             finally:
                 heartbeat.stop()
-            _record(job, end, database, clock(), lease_s)
+            state = _record(job, end, database, clock(), lease_s)
     except StaleEpoch as error:
         log.warning("leaving: %s", error.message)
         return Exit.STALE
@@ -74,7 +77,7 @@ def work(
         log.error("the end of %s could not be recorded: %s", run_id, error.message)
         return Exit.UNRECORDED
     milestone("finished")
-    return Exit[end.state]
+    return Exit[state]
 
 
 def _attach(database: Database, run_id: str, epoch: int) -> Run:
@@ -97,6 +100,7 @@ def _alarm(after_s: float) -> Iterator[None]:
 def _perform(job: Job, perform: Callable[[Job], bytes], artifacts: ArtifactStore, milestone: Milestone) -> End:
     run = job.run
     try:
+        job.check()  # it may have been cancelled before this worker came up
         digest = artifacts.put(perform(job))
         milestone("result:stored")
         return End("SUCCEEDED", result=digest)
@@ -107,7 +111,7 @@ def _perform(job: Job, perform: Callable[[Job], bytes], artifacts: ArtifactStore
     except StaleEpoch:
         raise
     except EngineError as error:
-        disposition = "retryable" if isinstance(error, StoreUnavailable) else "terminal"
+        disposition = "retryable" if isinstance(error, STORAGE) else "terminal"
         return End("FAILED", error=_refusal(error, disposition))
     except Exception:
         # The text of an unforeseen exception may carry data or paths: it stays in this worker's log.
@@ -116,16 +120,16 @@ def _perform(job: Job, perform: Callable[[Job], bytes], artifacts: ArtifactStore
         return End("FAILED", error=_fault(correlation_id))
 
 
-def _record(job: Job, end: End, database: Database, now: float, lease_s: float) -> None:
+def _record(job: Job, end: End, database: Database, now: float, lease_s: float) -> State:
+    """Enter how the run ended; a cancellation that was asked for before that wins over what the work says."""
     held = (job.run.run_id, job.run.epoch)
     with database.command() as connection:
-        lease.renew(connection, *held, lease_s=lease_s, progress=job.shown, now=now)
+        cancelled = lease.renew(connection, *held, lease_s=lease_s, progress=job.shown, now=now)
+        if cancelled or end.state == "CANCELLED":
+            return lease.cancelled(connection, *held, now=now).state
         if end.state == "SUCCEEDED":
-            lease.succeed(connection, *held, result=end.result, now=now)
-        elif end.state == "CANCELLED":
-            lease.cancelled(connection, *held, now=now)
-        else:
-            lease.fail(connection, *held, error=end.error or {}, now=now)
+            return lease.succeed(connection, *held, result=end.result, now=now).state
+        return lease.fail(connection, *held, error=end.error or {}, now=now).state
 
 
 def _refusal(error: EngineError, disposition: str) -> dict[str, Any]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from mcp_forecast_engine.errors import ArtifactCorrupt, NotFound, StoreUnavailable
 from mcp_forecast_engine.store.identity import ALGORITHM, digest_of_bytes
+
+_MEND: Final = "restore it from a backup; registering the same data again mends a dataset"
 
 
 class ArtifactStore:
@@ -34,23 +37,22 @@ class ArtifactStore:
         return digest
 
     def get(self, digest: str) -> bytes:
-        """The bytes of a digest. Raises NotFound, ArtifactCorrupt when they no longer hash to it, StoreUnavailable."""
+        """The bytes of a digest.
+
+        Raises ArtifactCorrupt when they are gone or no longer hash to it (every digest comes from a row, so the bytes
+        were there), NotFound when it is no digest, StoreUnavailable.
+        """
         try:
             data = self._path(digest).read_bytes()
         except FileNotFoundError as error:
-            raise NotFound(f"no artifact {digest} in this home", field="digest") from error
+            raise ArtifactCorrupt(f"artifact {digest} is missing from the store", next_step=_MEND) from error
         except OSError as error:
             raise StoreUnavailable(f"cannot read artifact {digest}: {error.strerror}") from error
         if digest_of_bytes(data) != digest:
             raise ArtifactCorrupt(
-                f"artifact {digest} was changed on disk: its bytes hash to {digest_of_bytes(data)}",
-                next_step="restore it from a backup, or run the work that made it again in a new home",
+                f"artifact {digest} was changed on disk: its bytes hash to {digest_of_bytes(data)}", next_step=_MEND
             )
         return data
-
-    def exists(self, digest: str) -> bool:
-        """Whether the digest is stored (its bytes are verified when read, not here)."""
-        return self._path(digest).exists()
 
     def sweep(self, pid: int) -> None:
         """Remove what a process that has ended had begun to write and not finished."""

@@ -7,11 +7,13 @@ So every write holds a shared lock on `wal.lock`, and a checkpoint, which lets t
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +24,12 @@ from sqlalchemy.pool import StaticPool
 from mcp_forecast_engine.errors import HomeNewer, StoreUnavailable
 
 WAL_RESET_FIXED: Final = (3, 51, 3)
-BUSY_MS: Final = 10_000
+BUSY_S: Final = 10.0
+LOOK_S: Final = 0.002  # between two looks at the guard while another process holds it
+CLOSE_S: Final = 0.1  # what other threads are at may take this long when the database is closed
 CHECKPOINT_BYTES: Final = 4 << 20
-CHECKPOINT_MS: Final = 50  # readers may hold a checkpoint up this long
+CHECKPOINT_S: Final = 0.05  # readers may hold a checkpoint up this long
+log = logging.getLogger(__name__)
 
 
 def sqlite_report() -> dict[str, str | bool]:
@@ -48,6 +53,7 @@ class Database:
         """schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests)."""
         self._path, self._schema = path, schema
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
+        self._closed = False
         self._guard = _open_guard(path)
         with _translated("open"):
             self._reading = _engine(path, writes=False).connect()
@@ -57,51 +63,75 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Lend the reading connection. Raises StoreUnavailable."""
         with self._read_lock, _translated("read"):
+            self._require_open()
             yield self._reading
 
     @contextmanager
-    def command(self) -> Iterator[Connection]:
-        """One transaction: all of the block's statements are committed, or none. Raises StoreUnavailable."""
-        with self._write_lock, _translated("write"):
-            with _flocked(self._guard, fcntl.LOCK_SH), self._writing.begin():
-                if self._schema is not None:
-                    self._require_schema(self._schema)
-                yield self._writing
+    def command(self, *, wait_s: float = BUSY_S) -> Iterator[Connection]:
+        """One transaction: all of the block's statements are committed, or none.
+
+        Raises StoreUnavailable, also when other writers leave it no turn within wait_s (0: now or never).
+        """
+        until = time.monotonic() + wait_s
+        with _held(self._write_lock, until), _translated("write"):
+            self._require_open()
+            with _shared(self._guard, until):
+                self._set_busy_timeout(until - time.monotonic())
+                with self._writing.begin():
+                    if self._schema is not None:
+                        self._require_schema(self._schema)
+                    yield self._writing
             if _size(self._path.with_name(self._path.name + "-wal")) > CHECKPOINT_BYTES:
                 self._checkpoint()
 
     def close(self) -> None:
-        """Close both connections; the last one to close writes the WAL back, so under the exclusive lock."""
-        with self._write_lock, self._read_lock, _flocked(self._guard, fcntl.LOCK_EX):
+        """Close both connections and return at once; what another thread is still at is left to the process's end."""
+        until = time.monotonic() + CLOSE_S
+        with suppress(StoreUnavailable), _held(self._write_lock, until), _held(self._read_lock, until):
+            if self._closed:
+                return
+            self._closed = True
+            # The last connection to close writes the WAL back, which wants the exclusive lock. Whoever holds the guard
+            # has the file open, so then ours is not the last, and SQLite only lets go.
+            with suppress(BlockingIOError):
+                fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for connection in (self._reading, self._writing):
                 connection.close()
                 connection.engine.dispose()
-        os.close(self._guard)
+            os.close(self._guard)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the database is closed: this process is about to end")
 
     def _require_schema(self, expected: str) -> None:
         found = self._writing.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
         if found != expected:
             raise HomeNewer(f"the home has schema {found}, this version writes {expected}", allowed=expected)
 
+    def _set_busy_timeout(self, wait_s: float) -> sqlite3.Connection:
+        raw = self._writing.connection.driver_connection
+        assert isinstance(raw, sqlite3.Connection)
+        raw.execute(f"PRAGMA busy_timeout={max(0, int(wait_s * 1000))}")
+        return raw
+
     def _checkpoint(self) -> None:
-        """Write the WAL back and empty it. The commit before it stands, so being too busy for it is no failure."""
+        """Write the WAL back and empty it. The commit before it stands, so failing here is no failure of it."""
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return  # another process is writing; the next command tries again
         try:
-            raw = self._writing.connection.driver_connection
-            assert isinstance(raw, sqlite3.Connection)
-            raw.execute(f"PRAGMA busy_timeout={CHECKPOINT_MS}")
-            raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            raw.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+            self._set_busy_timeout(CHECKPOINT_S).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError as error:
+            log.warning("the WAL was not written back: %s", error)
         finally:
             fcntl.flock(self._guard, fcntl.LOCK_UN)
 
 
 def _engine(path: Path, *, writes: bool) -> Engine:
     def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=BUSY_MS / 1000)
+        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=BUSY_S)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA synchronous={'FULL' if writes else 'NORMAL'}")
@@ -133,12 +163,37 @@ def _open_guard(path: Path) -> int:
 
 
 @contextmanager
-def _flocked(handle: int, how: int) -> Iterator[None]:
-    fcntl.flock(handle, how)
+def _held(lock: threading.RLock, until: float) -> Iterator[None]:
+    if not lock.acquire(timeout=max(0.0, until - time.monotonic())):
+        raise StoreUnavailable(
+            "the database is busy: another command of this process waits for it", next_step="retry with the same key"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _shared(handle: int, until: float) -> Iterator[None]:
+    while not _try_shared(handle):
+        if time.monotonic() > until:
+            raise StoreUnavailable(
+                "the database is busy: another process writes its WAL back", next_step="retry with the same key"
+            )
+        time.sleep(LOOK_S)
     try:
         yield
     finally:
         fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _try_shared(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

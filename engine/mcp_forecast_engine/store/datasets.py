@@ -20,8 +20,7 @@ _INSERT = insert(_TABLE).on_conflict_do_nothing().returning(_TABLE.c.dataset_id)
 def record(connection: Connection, dataset_id: str, digest: str, summary: dict[str, Any], *, now: float) -> bool:
     """Name a stored dataset; False when the same content was named before (its row stays as it is)."""
     row = {
-        "dataset_id": dataset_id, "digest": digest, "artifact": digest,
-        "summary": canonical_bytes(summary).decode(), "created_at": now,
+        "dataset_id": dataset_id, "digest": digest, "summary": canonical_bytes(summary).decode(), "created_at": now,
     }  # fmt: skip
     return connection.execute(_INSERT, row).first() is not None
 

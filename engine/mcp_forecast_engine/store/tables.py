@@ -11,8 +11,7 @@ class DatasetRow(SQLModel, table=True):
 
     __tablename__ = "dataset"
     dataset_id: str = Field(primary_key=True)
-    digest: str = Field(unique=True)
-    artifact: str
+    digest: str = Field(unique=True)  # also the name of its artifact
     summary: str  # canonical JSON of the profile, so that describing needs no bytes
     created_at: float
 

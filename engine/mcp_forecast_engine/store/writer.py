@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -12,11 +13,16 @@ from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.errors import StoreUnavailable
+from mcp_forecast_engine.store.database import BUSY_S, Database
 
 E = TypeVar("E")
 R = TypeVar("R")
+Work = Callable[[Connection], Any]
 GROUP_S: Final = 0.1
+GROUP_WAIT_S: Final = 0.2  # a group waits no longer for its turn: commands stand behind it
+CLOSE_S: Final = 0.7  # a client that closes our input ends us after a second or two
+MOST_KEPT: Final = 10_000  # entries that wait for a database that cannot be written
 log = logging.getLogger(__name__)
 
 
@@ -24,30 +30,43 @@ class Writer(Generic[E]):
     """Commands and grouped entries of one process, on one connection, in the order they came.
 
     enter_group(connection, entries) stores a group in a transaction of its own, at most GROUP_S after its first entry.
+    While the database cannot be written entries are kept (the newest MOST_KEPT) and stored with the next group. A
+    command waits at most busy_s from its submission, however many stand before it.
     """
 
-    def __init__(self, database: Database, enter_group: Callable[[Connection, Sequence[E]], None]) -> None:
-        self._database, self._enter_group = database, enter_group
-        self._jobs: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = queue.SimpleQueue()
+    def __init__(
+        self, database: Database, enter_group: Callable[[Connection, Sequence[E]], None], *, busy_s: float = BUSY_S
+    ) -> None:
+        self._database, self._enter_group, self._busy_s = database, enter_group, busy_s
+        self._jobs: queue.SimpleQueue[tuple[Work, Future[Any], float] | None] = queue.SimpleQueue()
         self._entries: queue.SimpleQueue[E] = queue.SimpleQueue()
+        self._kept: list[E] = []
         self._due = 0.0
+        self._until, self._all_done = math.inf, False
+        self._last: Work | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[Connection], R]) -> Future[R]:
         """Run `work` in one transaction; the future holds its value, or its exception after the rollback."""
         future: Future[R] = Future()
-        self._jobs.put((work, future))
+        self._jobs.put((work, future, time.monotonic() + self._busy_s))
         return future
 
     def enter(self, entry: E) -> None:
         """Store an entry soon (within GROUP_S), off the caller's path."""
         self._entries.put(entry)
 
-    def close(self) -> None:
-        """Finish what was submitted, store the last group, end the thread."""
+    def close(self, last: Callable[[Connection], object] | None = None, *, timeout_s: float = CLOSE_S) -> bool:
+        """Do what was submitted, store the kept entries, then run `last`, all within timeout_s; end the thread.
+
+        Returns False where something was left undone; `last` is run only when nothing was.
+        """
+        self._last = last
+        self._until = time.monotonic() + timeout_s
         self._jobs.put(None)
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return self._all_done
 
     def _run(self) -> None:
         while True:
@@ -57,32 +76,64 @@ class Writer(Generic[E]):
                 self._store_group()
                 continue
             if job is None:
-                self._store_group()
+                self._finish()
                 return
             self._command(*job)
             if time.monotonic() >= self._due:
                 self._store_group()
 
-    def _command(self, work: Callable[[Connection], Any], future: Future[Any]) -> None:
+    def _command(self, work: Work, future: Future[Any], until: float) -> None:
         if not future.set_running_or_notify_cancel():
             return
         try:
-            with self._database.command() as connection:
+            with self._database.command(wait_s=self._left(until)) as connection:
                 value = work(connection)
         except BaseException as error:
             future.set_exception(error)
         else:
             future.set_result(value)
 
+    def _finish(self) -> None:
+        self._store_group()
+        if self._kept or self._last is None:
+            self._all_done = not self._kept
+            return
+        future: Future[Any] = Future()
+        self._command(self._last, future, self._until)
+        self._all_done = future.exception() is None
+
+    def _left(self, until: float) -> float:
+        # 0 is one try without waiting: whoever stood before has used the wait up, or was merely slow.
+        return max(0.0, min(until, self._until) - time.monotonic())
+
     def _store_group(self) -> None:
         self._due = time.monotonic() + GROUP_S
-        group = []
+        group = list(self._kept)
         while not self._entries.empty():
             group.append(self._entries.get())
         if not group:
             return
+        left = self._store(group)
+        if self._kept and not left:
+            log.info("the database can be written again: %d audit entries were stored", len(group))
+        if len(left) > MOST_KEPT:
+            log.error("%d audit entries are lost: %d wait and no more are kept", len(left) - MOST_KEPT, MOST_KEPT)
+        self._kept = left[-MOST_KEPT:]
+
+    def _store(self, group: list[E]) -> list[E]:
+        """Store a group and return what has to wait; an entry that cannot be built is lost alone."""
         try:
-            with self._database.command() as connection:
+            with self._database.command(wait_s=self._left(time.monotonic() + GROUP_WAIT_S)) as connection:
                 self._enter_group(connection, group)
+        except StoreUnavailable as error:
+            if not self._kept:
+                log.warning("audit entries wait for the database: %s", error.message)
+            return group
         except Exception:
-            log.exception("a group of %d audit entries was lost", len(group))
+            if len(group) == 1:
+                log.exception("an audit entry cannot be built and is lost")
+                return []
+            half = len(group) // 2
+            left = self._store(group[:half])
+            return [*left, *group[half:]] if left else self._store(group[half:])
+        return []

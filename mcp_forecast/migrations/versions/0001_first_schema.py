@@ -30,7 +30,6 @@ def upgrade() -> None:
         "dataset",
         sa.Column("dataset_id", sa.String(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
-        sa.Column("artifact", sa.String(), nullable=False),
         sa.Column("summary", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("dataset_id"),
@@ -101,6 +100,12 @@ def upgrade() -> None:
             f"CREATE TRIGGER audit_entry_no_{change.lower()} BEFORE {change} ON audit_entry "
             "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
         )
+    # INSERT OR REPLACE takes the old row away without firing a DELETE trigger.
+    op.execute(
+        "CREATE TRIGGER audit_entry_no_replace BEFORE INSERT ON audit_entry "
+        "WHEN EXISTS (SELECT 1 FROM audit_entry WHERE seq = NEW.seq) "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+    )
 
 
 def downgrade() -> None:
