@@ -143,3 +143,17 @@ def test_the_verdict_follows_skill_coverage_and_evidence(report: BacktestReport)
     unsure = tuple(replace(c, low=-0.1) for c in report.comparisons)
     assert judge(replace(report, comparisons=unsure)).verdict == "caution"
     json.dumps(good.to_dict(), allow_nan=False)
+
+
+def test_the_baseline_is_the_plain_rule_recomputed_by_hand() -> None:
+    draw = np.random.default_rng(3)
+    y = 50 + np.arange(400) * 0.5 + 20 * np.sin(np.arange(400) * 2 * np.pi / 12) + draw.normal(size=400) * 4
+    panel = panel_of([y], season_length=12, freq="1")
+    plan = plan_for(panel, 18)
+    report = backtest(panel, default_candidates(panel), plan)
+    errors = []
+    for window in range(plan.validation_windows, plan.windows):
+        origin = len(y) - plan.back(window)
+        repeated = y[origin - 12 + np.arange(18) % 12]
+        errors.append(np.abs(y[origin : origin + 18] - repeated))
+    assert report.arm("seasonal_naive").metric("MAE") == pytest.approx(np.mean(errors), rel=1e-9)

@@ -141,14 +141,6 @@ def test_seasonal_naive_repeats_the_last_season() -> None:
     np.testing.assert_allclose(path.point(tail_inputs(panel, path.layout))[0], expected, rtol=1e-12)
 
 
-def test_seasonal_naive_takes_the_week_where_weeks_repeat() -> None:
-    hour = np.arange(24 * 70)
-    weekend = (hour // 24 % 7 >= 5) * 30.0
-    panel = panel_of([np.sin(hour) + weekend + np.sin(2 * np.pi * hour / 24)], season_length=24)
-    origins = [np.array([24 * (70 - k)]) for k in range(14, 0, -1)]
-    assert SeasonalNaive.tune(panel, spec_for(panel, 24), origins) == {"period": 168}
-
-
 def test_missing_future_rows_are_named_with_the_number_needed() -> None:
     panel = hourly(30)
     layout = layout_for(spec_for(panel, 24, roles=("known_future",)), panel.axis)

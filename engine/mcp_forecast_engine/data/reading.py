@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,14 +76,15 @@ def read_file(data: bytes, format: Literal["csv", "parquet"]) -> Table:
         raise FileUnreadable("the file is empty (0 bytes)", next_step="send a file with a header and rows")
     try:
         arrow = _read_parquet(data) if format == "parquet" else _read_csv(data)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, zlib.error) as refusal:
+        names = arrow.column_names
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, EOFError, zlib.error, UnicodeDecodeError) as refusal:
         reason = str(refusal).splitlines()[0] if str(refusal) else type(refusal).__name__
         raise FileUnreadable(
             f"the bytes cannot be read as {format}: {reason}",
             allowed=["csv", "csv with gzip", "parquet"],
-            next_step="check the format argument, and that the file is complete and UTF-8",
+            next_step="check that the file is complete and, if it is CSV, saved as UTF-8",
         ) from refusal
-    return _table(arrow.column_names, arrow.columns, arrow.num_rows)
+    return _table(names, arrow.columns, arrow.num_rows)
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -116,7 +118,7 @@ def _read_csv(data: bytes) -> pa.Table:
     header, _, rest = text[:65_536].partition(b"\n")
     delimiter = max((b",", b";", b"\t", b"|"), key=header.count).decode()
     first = rest.partition(b"\n")[0]
-    decimal = "," if delimiter != "," and b"," in first and b"." not in first else "."
+    decimal = _decimal_point(first.decode("utf-8", "replace"), delimiter)
     parse = csv.ParseOptions(delimiter=delimiter)
     convert = csv.ConvertOptions(
         strings_can_be_null=True,
@@ -135,6 +137,14 @@ def _read_csv(data: bytes) -> pa.Table:
     if wrong is not None:
         raise FileUnreadable(f"column {wrong!r} of the csv is no UTF-8 text", next_step="save the file in UTF-8")
     return table
+
+
+def _decimal_point(row: str, delimiter: str) -> str:
+    """A comma where a cell of the first row is a number with one and none is a number with a point (dates have two)."""
+    cells = [cell.strip().strip('"') for cell in row.split(delimiter)] if delimiter != "," else []
+    commas = any(re.fullmatch(r"[-+]?\d+,\d+", cell) for cell in cells)
+    points = any(re.fullmatch(r"[-+]?\d+\.\d+", cell) for cell in cells)
+    return "," if commas and not points else "."
 
 
 def _unpack(data: bytes) -> bytes:

@@ -14,7 +14,7 @@ from mcp_forecast_engine.evaluation.windows import Truth
 from mcp_forecast_engine.models.calibration import Spread, spread_out
 from mcp_forecast_engine.models.features import Inputs
 from mcp_forecast_engine.models.forecaster import FittedPath
-from mcp_forecast_engine.models.spec import MEDIAN, QUANTILES
+from mcp_forecast_engine.models.spec import BASELINE_FAMILY, MEDIAN, QUANTILES
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -79,10 +79,14 @@ def issue(steps: Sequence[Step], plan: BacktestPlan, spread: Spread) -> Issued:
 
 
 def offsets_from(steps: Sequence[Step], spread: Spread, widening: float) -> Floats:
-    """Offsets (horizon, levels) from the residuals of windows, widened around their median."""
+    """Offsets (horizon, levels) from the residuals of windows, widened around their median.
+
+    The median itself corrects a model's bias; the baseline stays what it is, a repetition of the last season.
+    """
     offsets = conformal_offsets(np.concatenate([step.scaled(spread) for step in steps]))
     median = offsets[:, MEDIAN : MEDIAN + 1]
-    return np.asarray((offsets - median) * widening + median, np.float64)
+    centre = 0.0 if steps[0].path.family == BASELINE_FAMILY else median
+    return np.asarray((offsets - median) * widening + centre, np.float64)
 
 
 def uncalibrated(step: Step) -> Floats:

@@ -22,6 +22,7 @@ from mcp_forecast_engine.models.table import MODELS
 from mcp_forecast_engine.models.windows import seasonal_change
 
 Floats = NDArray[np.float64]
+MARGIN = 0.02  # a gain on validation below this is no reason to read more columns
 Integers = NDArray[np.int64]
 
 _FEW_WINDOWS = 20
@@ -106,9 +107,10 @@ def _arm_report(run: ArmRun, scored: Scored, panel: Panel, plan: BacktestPlan, o
 def _choose(validation: dict[str, Scored], plan: BacktestPlan) -> tuple[str, str]:
     """The arm to serve, by the windows before the test part. An arm that reads more has to earn it.
 
-    In the order of how much they read: a model replaces the baseline when its error is smaller; a model with more
-    covariates replaces one with fewer only when the paired interval of the gain leaves out zero (where there are
-    windows enough for one), because the smallest of several noisy errors is often smallest by luck.
+    In the order of how much they read, an arm replaces the one before when its error is surely smaller (the paired
+    interval of the gain leaves out zero) or smaller by at least MARGIN: the smallest of several errors that are nearly
+    equal is smallest by luck, and every column read is one that can go wrong. Any model replaces the baseline when its
+    error is smaller.
     """
     chosen, told = "", []
     for name, scored in validation.items():
@@ -117,10 +119,11 @@ def _choose(validation: dict[str, Scored], plan: BacktestPlan) -> tuple[str, str
             chosen = name
             continue
         gain = next(c for c in compare(name, chosen, scored, validation[chosen], plan) if c.metric == "MASE")
-        proven = chosen == BASELINE or gain.low is None or gain.low > 0
-        if gain.skill > 0 and proven:
+        surely = gain.low is not None and gain.low > 0
+        if gain.skill > (0 if chosen == BASELINE or surely else MARGIN):
             chosen = name
-    return chosen, f"{chosen}, by scaled absolute error on the windows before the test part: {', '.join(told)}"
+    rule = f"an arm that reads more has to be at least {MARGIN:.0%} better than one that reads less, or surely better"
+    return chosen, f"MASE on the windows before the test part: {', '.join(told)}; {rule}, so {chosen}"
 
 
 def _comparisons(scored: dict[str, Scored], plan: BacktestPlan) -> tuple[Comparison, ...]:

@@ -10,42 +10,25 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.design import design_for
-from mcp_forecast_engine.models.features import inputs_at, layout_for
+from mcp_forecast_engine.models.features import layout_for
 from mcp_forecast_engine.models.forecaster import FittedPath, Settings
-from mcp_forecast_engine.models.spec import ForecastSpec
-from mcp_forecast_engine.models.windows import seasonal_change
+from mcp_forecast_engine.models.spec import BASELINE_FAMILY, ForecastSpec
 
 Integers = NDArray[np.int64]
 
 
 class SeasonalNaive:
-    """y[t + h] = y[t + h - period]; the period is a season or, where it is better on validation, seven seasons.
+    """y[t + h] = y[t + h - k m], k the smallest that lies in the past: the plain rule, with nothing tuned or corrected.
 
-    Settings: period, steps. The longer one is the week of hourly data: no baseline is made weak on purpose.
+    Settings: period, steps: the declared season, m.
     """
 
-    family: ClassVar[str] = "seasonal_naive"
+    family: ClassVar[str] = BASELINE_FAMILY
 
     @classmethod
     def tune(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers]) -> Settings:
-        """Take the period with the smaller scaled absolute error on the validation windows."""
-        m, periods = spec.season_length, naive_periods(spec)
-        if len(periods) == 1 or not origins:
-            return {"period": m}
-        table = np.stack(origins)
-        window, series = np.nonzero(table >= 0)
-        layout = layout_for(_plain(spec), panel.axis)
-        origin = table[window, series]
-        inputs = inputs_at(panel, layout, series, origin)
-        place = (panel.offsets[series] + origin)[:, None] + np.arange(spec.horizon)
-        change = np.nan_to_num(seasonal_change(panel, m, panel.lengths), nan=1.0)[series][:, None]
-        weight = panel.observed[place] / np.where(change > 0, change, 1.0)
-
-        def loss(period: int) -> float:
-            path = inputs.target[:, repeated_lags(spec, period)]
-            return float((np.abs(path - panel.y[place]) * weight).sum())
-
-        return {"period": min(periods, key=loss)}
+        """The declared season; there is nothing to choose."""
+        return {"period": spec.season_length}
 
     @classmethod
     def fit(cls, panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None = None) -> FittedPath:
