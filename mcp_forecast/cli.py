@@ -75,6 +75,8 @@ def _add_forecast(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     made.add_argument("--time", metavar="COLUMN", help="time column; found by itself if left out")
     made.add_argument("--target", metavar="COLUMN", help="column to forecast; found by itself if left out")
     made.add_argument("--series", type=_names, metavar="A,B", help="columns that tell series apart, e.g. store,product")
+    made.add_argument("--wide", type=_names, metavar="A,B", help="wide table: several target columns, one series each")
+    made.add_argument("--season-length", type=int, metavar="M", help="steps per season, e.g. 12 for months")
     made.add_argument("--freq", help="step, if it should not be found: 15min, h, D, W-SUN, MS")
     made.add_argument("--time-format", metavar="FORMAT", help="if dates are ambiguous, e.g. %%d/%%m/%%Y")
     made.add_argument("--drop", type=_names, metavar="A,B", help="columns to leave out")
@@ -100,13 +102,16 @@ def _forecast(asked: argparse.Namespace) -> int:
 
     from mcp_forecast.forecast_command import ForecastRequest, forecast_command
 
-    columns = {name: getattr(asked, name) for name in ("time", "target", "series", "freq", "time_format", "drop")}
+    columns = {
+        name: getattr(asked, name) for name in ("time", "target", "series", "wide", "freq", "time_format", "drop")
+    }
     request = ForecastRequest(
         file=asked.file,
         horizon=asked.horizon,
         columns={name: value for name, value in columns.items() if value},
         known=tuple(asked.covariates_known),
         target_only=asked.no_covariates,
+        season_length=asked.season_length,
         future=asked.future,
         plot=asked.plot,
         csv=asked.csv,

@@ -44,6 +44,7 @@ class ForecastRequest:
     columns: dict[str, Any]
     known: tuple[str, ...] = ()
     target_only: bool = False
+    season_length: int | None = None
     future: Path | None = None
     plot: Path | None = None
     csv: Path | None = None
@@ -121,7 +122,8 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
     dataset, warnings = await desk.call("register_dataset", arguments)
     say(report.data_report(dataset))
     say(report.warning_lines(warnings))
-    train = partial(_train, desk, dataset["dataset_id"], request.horizon)
+    season = {} if request.season_length is None else {"season_length": request.season_length}
+    train = partial(_train, desk, {"dataset_id": dataset["dataset_id"], "horizon": request.horizon, **season}, say)
     training = await train(target_only=request.target_only)
     needed = training["result"]["serving"]["needs_future"]
     if needed and future is None and dataset["future_steps"] < request.horizon:
@@ -129,13 +131,15 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
         training, needed = await train(target_only=True), []
     say(report.tried_report(training["result"]))
     say(report.trust_report(training["result"]["trust"]))
+    if future is not None and not needed:
+        say(report.warning_lines(["the chosen model reads no covariates, so the rows of --future were not used"]))
     wanted = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}
     return Answers(dataset, training, await _forecast(desk, wanted))
 
 
-async def _train(desk: Desk, dataset_id: str, horizon: int, *, target_only: bool) -> Document:
-    arguments = {"dataset_id": dataset_id, "horizon": horizon, **({"covariates": []} if target_only else {})}
-    run, _ = await desk.call("run_training", arguments)
+async def _train(desk: Desk, wanted: Document, say: Callable[..., None], *, target_only: bool) -> Document:
+    run, warnings = await desk.call("run_training", {**wanted, **({"covariates": []} if target_only else {})})
+    say(report.warning_lines([w for w in warnings if "season" in w]))
     return await desk.finish(run, "training")
 
 

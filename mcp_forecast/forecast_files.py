@@ -39,7 +39,7 @@ def require_writable(*, plot: Path | None, csv: Path | None) -> None:
             )
     if plot is not None and find_spec("matplotlib") is None:
         raise Refused({"message": "a PNG needs matplotlib, which is not installed", "field": "--plot",
-                       "next_step": "pip install 'mcp-forecast[plot]'"})  # fmt: skip
+                       "next_step": "pip install matplotlib"})  # fmt: skip
 
 
 def rows_of(file: Path) -> list[Document]:

@@ -99,7 +99,7 @@ def _date_axis(axes: Any) -> None:
     formats = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%S.%f"]
     zeros = ["", "%Y", "%d %b", "%d %b", "%H:%M", "%H:%M"]
     offsets = ["", "", "%Y", "%Y", "%d %b %Y", "%d %b %Y"]
-    locator = AutoDateLocator(maxticks=9)  # type: ignore[no-untyped-call]  # matplotlib's dates are untyped
+    locator = AutoDateLocator(minticks=3, maxticks=12)  # type: ignore[no-untyped-call]  # matplotlib's dates are untyped
     formatter = ConciseDateFormatter(  # type: ignore[no-untyped-call]
         locator, formats=formats, zero_formats=zeros, offset_formats=offsets
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -40,7 +41,8 @@ def data_report(dataset: Document) -> RenderableType:
     """What was found in the data: step, span, gaps, and the covariates with their roles and why."""
     several = f"{dataset['series_count']:,} series, " if dataset["series_count"] > 1 else ""
     facts = (
-        f"{dataset['rows']:,} rows, {several}one step is {step_words(dataset['freq'])}",
+        f"{dataset['rows']:,} rows, {several}one step is {step_words(dataset['freq'])}"
+        + (f", usually a season of {dataset['season_length']}" if dataset["season_length"] > 1 else ""),
         f"{_time(dataset['start'])} to {_time(dataset['end'])}",
         f"time {dataset['time']!r}, target {dataset['target']!r}"
         + (f", series {', '.join(map(repr, dataset['series']))}" if several else ""),
@@ -91,7 +93,7 @@ def covariate_gain(training: Document) -> str:
 def verdict_line(trust: Document) -> str:
     """The verdict and its first reason in one line, for the head of a picture."""
     reason = f". {_sentence(trust['reasons'][0])}" if trust["reasons"] else ""
-    return f"Trust: {VERDICTS[trust['verdict']][0]}{reason}"
+    return "\n".join(textwrap.wrap(f"Trust: {VERDICTS[trust['verdict']][0]}{reason}", 110))
 
 
 def forecast_report(forecast: Document) -> RenderableType:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from mcp_forecast_engine.errors import RunFailed, RunNotReady
+from mcp_forecast_engine.errors import NotFound, RunFailed, RunNotReady
 from mcp_forecast_engine.runtime import ledger
 from mcp_forecast_engine.runtime.run import Run, State
 from mcp_forecast_engine.store import datasets
@@ -189,7 +189,11 @@ class Engine:
 
     def _trained(self, run: Run) -> dict[str, Any]:
         if run.kind != "training":
-            raise RunFailed(f"{run.run_id} is an {run.kind} run", field="run_id", allowed="a SUCCEEDED training run")
+            raise NotFound(
+                f"{run.run_id} is an {run.kind} run, not a training run",
+                field="run_id",
+                allowed="a SUCCEEDED training run",
+            )
         if run.state == "SUCCEEDED":
             return self.document(run)
         if run.ended:

@@ -26,6 +26,7 @@ _NEXT: Final = {
     "FAILED": "read error.next_step",
     "CANCELLED": "make the same call again to start a new attempt",
 }
+_CANCELLING: Final = "the cancel is accepted; the process is gone within 5 seconds, then the state is CANCELLED"
 _AFTER_SUCCESS: Final = {
     "training": "read result.trust; if you go on, call run_inference with this run_id",
     "inference": "report the forecast with its intervals and result.trust; never invent numbers",
@@ -42,7 +43,7 @@ def run_answer(app: App, run: Run, page: Page) -> dict[str, Any]:
         "progress": {"done": run.progress_done, "total": run.progress_total, "text": run.progress_text},
         "created_at": _iso(run.created_at),
         "request": asked(run),
-        "next_step": _NEXT.get(run.state, _AFTER_SUCCESS[run.kind]),
+        "next_step": _CANCELLING if run.cancel_requested and not run.ended else _next_step(run),
     }
     for name, at in (("started_at", run.started_at), ("ended_at", run.ended_at)):
         if at is not None:
@@ -54,6 +55,10 @@ def run_answer(app: App, run: Run, page: Page) -> dict[str, Any]:
     if not run.ended:
         answer["poll_after_s"] = POLL_AFTER_S
     return answer
+
+
+def _next_step(run: Run) -> str:
+    return _NEXT.get(run.state, _AFTER_SUCCESS[run.kind])
 
 
 def run_line(app: App, run: Run) -> dict[str, Any]:

@@ -180,7 +180,8 @@ def test_the_schema_is_plain_json_and_free_of_prose() -> None:
 
 
 @pytest.mark.parametrize(
-    ("freq", "refused"), [("h", False), ("1", True), ("fortnight", True), ("W", True), ("MS", True)]
+    ("freq", "refused"),
+    [("12h", False), ("D", False), ("h", True), ("1", True), ("fortnight", True), ("W", True), ("MS", True)],
 )
 def test_a_given_frequency_must_fit_the_time_column(freq: str, refused: bool) -> None:
     if refused:

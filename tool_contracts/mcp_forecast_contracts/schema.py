@@ -24,7 +24,8 @@ Key = Annotated[
         min_length=1,
         max_length=128,
         pattern="^[A-Za-z0-9_.:-]+$",
-        description="your name for this request: the same key with the same arguments never works twice, it replays",
+        description="your name for this request: repeated with the same arguments it replays the answer instead of "
+        "working again (only a cancelled run, or one that failed retryably, gets a new attempt)",
     ),
 ]
 Cursor = Annotated[

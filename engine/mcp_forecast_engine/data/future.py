@@ -36,6 +36,7 @@ def with_future(
     places = {(s, int(at)): (i, k) for i, s in enumerate(panel.unique_id) for k, at in enumerate(stamps[i])}
     coded = {c.name: c for c in schema.covariates if c.name in names}
     future = {name: np.full((len(panel.unique_id), horizon), np.nan) for name in names}
+    _refuse_unknown(rows, schema)
     left = 0
     for row, series, at in zip(rows, _series(rows, schema, panel), _times(rows, schema), strict=True):
         found = [places[name, int(at)] for name in series if (name, int(at)) in places]
@@ -50,6 +51,16 @@ def with_future(
         )  # fmt: skip
     _require_complete(future, panel, stamps)
     return replace(panel, future={**future}, future_ds=stamps), left
+
+
+def _refuse_unknown(rows: Sequence[Row], schema: DatasetSchema) -> None:
+    known = {schema.time, schema.target, *schema.series, *schema.wide, *(c.name for c in schema.covariates)}
+    unknown = sorted({name for row in rows for name in row} - known)
+    if unknown:
+        raise DataInvalid(
+            f"the future rows have {', '.join(map(repr, unknown[:10]))}, which the dataset does not have",
+            field="future", allowed=sorted(known - {""}), next_step="use the dataset's column names",
+        )  # fmt: skip
 
 
 def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:

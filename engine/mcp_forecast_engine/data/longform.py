@@ -103,21 +103,24 @@ def _axis(ds: NDArray[np.int64], offsets: NDArray[np.int64], kind: str, freq: st
         allowed = "an offset alias such as 'h' or 'D'" if calendar else "a whole number such as '1'"
         raise DataInvalid(f"freq {step.alias!r} does not fit a time column of {counts}", field="freq", allowed=allowed)
     if freq:
-        _refuse_coarse(ds, offsets, step)
+        _refuse_misfit(ds, offsets, step)
     return TimeAxis("calendar" if calendar else "integer", step.alias)
 
 
-def _refuse_coarse(ds: NDArray[np.int64], offsets: NDArray[np.int64], step: Frequency) -> None:
-    """Refuse a given frequency that most rows are closer together than: merging them is a choice to be made aloud."""
+def _refuse_misfit(ds: NDArray[np.int64], offsets: NDArray[np.int64], step: Frequency) -> None:
+    """Refuse a given frequency that would merge most rows, or make most of them up: such a choice is made aloud."""
     gaps = gaps_between(ds, offsets)
-    least = step.count * {"months": 28 * DAY, "business": DAY}.get(step.unit, 1)
-    if len(gaps) and np.median(gaps) * 2 <= least:
-        apart = step_text(int(np.median(gaps))) if step.unit != "steps" else f"{int(np.median(gaps))} steps"
-        raise DataInvalid(
-            f"most rows are {apart} apart, closer than freq {step.alias!r}",
-            field="freq",
-            next_step="leave freq out, and aggregate with the preprocessing step resample",
-        )
+    if not len(gaps):
+        return
+    usual, least = int(np.median(gaps)), step.count * {"months": 28 * DAY, "business": DAY}.get(step.unit, 1)
+    apart = step_text(usual) if step.unit != "steps" else f"{usual} steps"
+    if usual * 2 <= least:
+        found, help_ = "closer than", "leave freq out, and aggregate with the preprocessing step resample"
+    elif usual >= 3 * least and step.unit not in ("months", "business"):
+        found, help_ = "farther than", "leave freq out, so that the step of the rows is taken"
+    else:
+        return
+    raise DataInvalid(f"most rows are {apart} apart, {found} freq {step.alias!r}", field="freq", next_step=help_)
 
 
 def _series_codes(table: Table, layout: Layout, ds: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[str]]:

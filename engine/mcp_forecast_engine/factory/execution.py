@@ -113,12 +113,18 @@ def _trust(evaluation: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]
     skill = next((c for c in against if c["against"] == "seasonal_naive"), None)
     return {
         "verdict": judged["verdict"],
-        "reasons": [reason["text"] for reason in judged["reasons"]],
+        "reasons": [_told(reason) for reason in judged["reasons"]],
         "notes": judged["notes"],
         "skill": None if skill is None else {**_compared(skill), "definition": skill["definition"]},
         "coverage": {"80": _short(scores.get("coverage_80")), "95": _short(scores.get("coverage_95"))},
         "windows": evaluation["plan"]["test_windows"],
     }
+
+
+def _told(reason: dict[str, str]) -> str:
+    """The sentence, with its gravity in front where it counts against the forecast."""
+    mark = {"caution": "weak point: ", "do_not_trust": "against it: "}.get(reason["verdict"], "")
+    return f"{mark}{reason['text']}"
 
 
 def _compared(comparison: dict[str, Any]) -> dict[str, Any]:

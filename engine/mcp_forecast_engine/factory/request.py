@@ -50,7 +50,19 @@ def resolve(
     return pin_plan(
         asked=asked,
         identity={n: v for n, v in identity.items() if v is not None},
-        warnings=_warnings(summary, horizon, [c["name"] for c in used if c["role"] == "known_future"]),
+        warnings=(
+            *_season_warning(summary, season_length),
+            *_warnings(summary, horizon, [c["name"] for c in used if c["role"] == "known_future"]),
+        ),
+    )
+
+
+def _season_warning(summary: dict[str, Any], asked: int | None) -> tuple[str, ...]:
+    if asked is not None or summary["season_length"] > 1 or summary["freq"] not in ("1",):
+        return ()
+    return (
+        "the time column counts steps, so no season is assumed and seasonal naive repeats the last value; "
+        "say season_length if there is one (12 for months, 24 for hours)",
     )
 
 
