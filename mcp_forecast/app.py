@@ -82,7 +82,6 @@ class App:
         """Run `work` in one transaction on the writer thread; a caller that goes away does not undo it."""
         value = await asyncio.shield(asyncio.wrap_future(self.writer.submit(work)))
         self.milestone("committed")
-        self.supervisor.notify()
         return value
 
     def enter(self, trail: Trail, code: str) -> None:

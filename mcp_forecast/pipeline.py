@@ -150,7 +150,10 @@ async def _command(app: App, trail: Trail, tool: Tool, request: Arguments) -> di
     prepared = None
     if tool.prepare is not None:
         prepared = await app.off_loop("command", partial(tool.prepare, app, trail.call, request))
-    return await _committed(app, trail, partial(_effect, app, trail, tool, request, prepared, claim))
+    answer = await _committed(app, trail, partial(_effect, app, trail, tool, request, prepared, claim))
+    if tool.wakes:
+        app.supervisor.notify()
+    return answer
 
 
 async def _committed(app: App, trail: Trail, work: Callable[[Connection], R]) -> R:

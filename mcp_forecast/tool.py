@@ -47,6 +47,7 @@ class Tool:
     prepare: the long part of a command, in a worker thread, leaving nothing but content-addressed bytes.
     commit: the effect, inside the one transaction. replay: what a stored answer says now; None: it no longer stands,
     and the key works again. Without it, an answer is replayed as it was.
+    wakes: its commit may leave a run to start or to end.
     """
 
     contract: Contract
@@ -56,3 +57,4 @@ class Tool:
     prepare: Callable[[App, Call, Any], Any] | None = None
     commit: Callable[[App, Call, Any, Any, Connection], Outcome] | None = None
     replay: Callable[[App, Connection, dict[str, Any]], dict[str, Any] | None] | None = None
+    wakes: bool = False

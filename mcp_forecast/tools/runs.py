@@ -134,9 +134,9 @@ def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
 
 
 RUN_TOOLS: Final = (
-    Tool(RUN_TRAINING, prepare=plan_training, commit=train, replay=replay),
-    Tool(RUN_INFERENCE, prepare=forecast, commit=infer, replay=replay),
+    Tool(RUN_TRAINING, prepare=plan_training, commit=train, replay=replay, wakes=True),
+    Tool(RUN_INFERENCE, prepare=forecast, commit=infer, replay=replay, wakes=True),
     Tool(GET_RUN_STATUS, wait=wait_for_end, read=status),
-    Tool(CANCEL_RUN, commit=cancel),
+    Tool(CANCEL_RUN, commit=cancel, wakes=True),
     Tool(LIST_RUNS, read=runs_page, short=False),
 )
