@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
 INTERRUPTED: Final = 130
+_GROUPS: Final[tuple[str, ...]] = ()  # modules that add commands of their own with `add_parser(commands)`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
         ("settings", _settings, "print every setting, its value and what it is for"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
+    for module in _GROUPS:
+        import_module(f"mcp_forecast.{module}").add_parser(commands)
     contracts = commands.add_parser("contracts", help="write the contract files of the tools from their models")
     contracts.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is stale")
     contracts.set_defaults(command=_contracts)

@@ -47,6 +47,7 @@ CODE_OF: Final[dict[type[engine.EngineError], Code]] = {
     engine.ArtifactCorrupt: "ARTIFACT_CORRUPT",
     engine.StaleEpoch: "WORKER_LOST",
     engine.StoreUnavailable: "STORE_UNAVAILABLE",
+    engine.OutcomeUnknown: "OUTCOME_UNKNOWN",
     engine.HomeNewer: "HOME_NEWER",
 }
 # What a run's row says about its end; the names of engine errors and the runtime's own reasons.

@@ -11,8 +11,8 @@ from typing import Final
 from mcp_forecast_engine.errors import HomeNewer, StoreUnavailable
 from mcp_forecast_engine.store.database import Database
 
-REVISION: Final = "0001"  # the newest file in migrations/versions; a test compares
-_KNOWN: Final = ("0001",)
+REVISION: Final = "0002"  # the newest file in migrations/versions; a test compares
+_KNOWN: Final = ("0001", "0002")
 
 
 def open_home(home: Path, database: Path) -> Database:

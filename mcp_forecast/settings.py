@@ -36,6 +36,10 @@ class Settings:
     lease_s: float = _setting(15.0, "a worker that is silent this long has lost its run")  # type: ignore[assignment]
     wall_limit_s: float = _setting(1800.0, "a run may take this long")  # type: ignore[assignment]
     workers: int = _setting(2, "runs that work at the same time in one home")  # type: ignore[assignment]
+    runs_per_day: int = _setting(5000, "runs a caller may ask for in any 24 hours")  # type: ignore[assignment]
+    training_minutes_per_day: float = _setting(1440.0, "minutes that a caller's runs may work in any 24 hours")  # type: ignore[assignment]
+    runs_at_once: int = _setting(50, "runs a caller may have queued or running")  # type: ignore[assignment]
+    queue_limit: int = _setting(500, "runs that may wait in the home; above it new ones are turned away")  # type: ignore[assignment]
     http_host: str = _setting("127.0.0.1", "address the HTTP door binds to")  # type: ignore[assignment]
     http_port: int = _setting(8765, "port of the HTTP door")  # type: ignore[assignment]
     crash_at: str = _setting("", "fault injection for tests: the process kills itself at this named step")  # type: ignore[assignment]
@@ -85,6 +89,10 @@ _RANGES = {
     "lease_s": (0.2, 86_400),
     "wall_limit_s": (1, 7 * 86_400),
     "workers": (0, 1024),  # 0: this process starts no worker, others on the home may
+    "runs_per_day": (0, 1e9),
+    "training_minutes_per_day": (0, 1e9),
+    "runs_at_once": (0, 1e6),
+    "queue_limit": (0, 1e6),
     "http_port": (0, 65_535),
 }
 # Bit-identical results need one thread; the libraries read this when they are loaded.

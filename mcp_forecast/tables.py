@@ -1,4 +1,4 @@
-"""Rows of the server: idempotency keys and the processes that have used this home."""
+"""Rows of the server: the home's name, idempotency keys and the processes that have used this home."""
 
 from __future__ import annotations
 
@@ -27,3 +27,10 @@ class ProcessRow(SQLModel, table=True):
     pid_started: float
     started_at: float
     ended_at: float | None = None
+
+
+class HomeRow(SQLModel, table=True):
+    """The one row that names this home; checkpoints of its log carry the name."""
+
+    __tablename__ = "home"
+    home_id: str = Field(primary_key=True)

@@ -13,6 +13,7 @@ EngineError
 ├── ArtifactCorrupt        stored bytes do not hash to their digest
 ├── StaleEpoch             another worker took this run over; this one may write nothing
 └── StoreUnavailable       the database or the artifact folder does not answer
+    ├── OutcomeUnknown     it went away while a commit was under way, which may stand
     └── HomeNewer          the home was written by a newer version
 """
 
@@ -81,6 +82,10 @@ class StaleEpoch(EngineError):
 
 class StoreUnavailable(EngineError):
     """The database or the artifact folder does not answer."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The database went away while a commit was under way: it stands whole, or it was never made."""
 
 
 class HomeNewer(StoreUnavailable):

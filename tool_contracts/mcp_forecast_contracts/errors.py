@@ -10,6 +10,7 @@ Code = Literal[
     "INVALID_ARGUMENTS",
     "CURSOR_INVALID",
     "RATE_LIMITED",
+    "QUOTA_EXCEEDED",
     "FORBIDDEN",
     "IDEMPOTENCY_CONFLICT",
     "NOT_FOUND",
@@ -24,6 +25,7 @@ Code = Literal[
     "WORKER_LOST",
     "ARTIFACT_CORRUPT",
     "STORE_UNAVAILABLE",
+    "OUTCOME_UNKNOWN",
     "HOME_NEWER",
     "INTERNAL",
 ]
@@ -51,6 +53,9 @@ ERRORS: Final[dict[Code, Meaning]] = {
         "input", "terminal", "the cursor was not made by this tool", "leave the cursor out to start from the first page"
     ),
     "RATE_LIMITED": Meaning("limit", "retryable", "too many calls at once", "wait retry_after_s, then call again"),
+    "QUOTA_EXCEEDED": Meaning(
+        "limit", "retryable", "the caller's share of runs is used up", "wait retry_after_s, then make the same call"
+    ),
     "FORBIDDEN": Meaning(
         "permission", "terminal", "the caller lacks the scope", "ask the operator for the scope, or use another tool"
     ),
@@ -80,6 +85,12 @@ ERRORS: Final[dict[Code, Meaning]] = {
     ),
     "STORE_UNAVAILABLE": Meaning(
         "unavailable", "retryable", "the store does not answer", "make the same call with the same key"
+    ),
+    "OUTCOME_UNKNOWN": Meaning(
+        "unavailable",
+        "outcome_unknown",
+        "the store went away while it committed",
+        "make the same call with the same key: it is done once, whatever happened",
     ),
     "HOME_NEWER": Meaning(
         "unavailable", "terminal", "the home was written by a newer version", "upgrade mcp-forecast or use another home"

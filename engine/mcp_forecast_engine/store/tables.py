@@ -1,4 +1,4 @@
-"""Rows of the engine: datasets, runs and their steps. Ids and digests refer across parts, never foreign keys."""
+"""Rows of the engine: datasets, preprocessing, runs with steps and attempts; ids refer across parts, never foreign keys."""
 
 from __future__ import annotations
 
@@ -55,3 +55,37 @@ class StepRow(SQLModel, table=True):
     artifact: str
     epoch: int
     ended_at: float
+
+
+class AttemptRow(SQLModel, table=True):
+    """Each time a run was asked for and had to be worked on: who asked, when; what quotas count.
+
+    seconds: how long an attempt worked that another one has followed; of the newest one the run's row says it.
+    """
+
+    __tablename__ = "run_attempt"
+    __table_args__ = (Index("ix_run_attempt_caller", "caller", "asked_at"),)
+    run_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    caller: str
+    asked_at: float
+    seconds: float | None = None
+
+
+class PreprocessingRow(SQLModel, table=True):
+    """Preprocessing steps under a name made from them; `steps` is their canonical JSON."""
+
+    __tablename__ = "preprocessing"
+    preprocessing_id: str = Field(primary_key=True)
+    steps: str
+    created_at: float
+
+
+class PreprocessingReportRow(SQLModel, table=True):
+    """What these steps changed in this dataset: the artifact that says it."""
+
+    __tablename__ = "preprocessing_report"
+    dataset_id: str = Field(primary_key=True)
+    preprocessing_id: str = Field(primary_key=True)
+    artifact: str
+    created_at: float

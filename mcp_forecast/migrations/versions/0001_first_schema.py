@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from mcp_forecast.migrations.append_only import protect
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -95,17 +97,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("run_id", "step"),
     )
-    for change in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER audit_entry_no_{change.lower()} BEFORE {change} ON audit_entry "
-            "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
-        )
-    # INSERT OR REPLACE takes the old row away without firing a DELETE trigger.
-    op.execute(
-        "CREATE TRIGGER audit_entry_no_replace BEFORE INSERT ON audit_entry "
-        "WHEN EXISTS (SELECT 1 FROM audit_entry WHERE seq = NEW.seq) "
-        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
-    )
+    protect("audit_entry", "seq")
 
 
 def downgrade() -> None:
