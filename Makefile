@@ -23,8 +23,8 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-torture: $(VENV)/.installed ## Kills and races at full size; prints the table of the README
-	$(BIN)/python benchmarks/torture.py
+torture: $(VENV)/.installed ## Kills, races, floods and faults at full size; ONLY="races calls" runs some
+	$(BIN)/python benchmarks/torture.py $(ONLY:%=--only %)
 
 benchmarks: $(VENV)/.installed ## Call overhead, cold start and forecasting, side by side
 	$(BIN)/python benchmarks/cold_start.py

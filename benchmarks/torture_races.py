@@ -1,13 +1,15 @@
 """Many callers, few keys: one run per key, every answer typed, and how long the slowest waited.
 
-    python benchmarks/torture_races.py
+    python benchmarks/torture_races.py [--database sqlite]
 
 64 threads × 50 keys in one process on its one event loop (a closed loop: every thread always has one call under way),
-then 4 processes that start together on one home. Nothing trains here: no worker is started.
+then 8 processes that start together on one home. Nothing trains here: no worker is started. Exits with 1 unless every
+answer was ok, every key has one run, and all who asked under one key were told the same run.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -15,11 +17,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from anyio.from_thread import start_blocking_portal
+from databases import KINDS, Fresh, fresh_databases
 from sqlalchemy import text
 
 from mcp_forecast.app import App, open_app
@@ -27,15 +29,19 @@ from mcp_forecast.caller import Caller
 from mcp_forecast.pipeline import call
 from mcp_forecast.settings import Settings, child_environment, process_settings, read_settings
 
-THREADS, PROCESSES, KEYS = 64, 4, 50
+THREADS, PROCESSES, KEYS = 64, 8, 50
+RACER: Final = "racer"  # the word that makes this file one of the processes
 ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
 ME = Caller("racer", frozenset({"forecast:read", "forecast:write"}), "test")
 
 
-def settings_of(home: Path) -> Settings:
+def settings_of(home: Path, address: str) -> Settings:
     """Limits raised, no workers."""
-    raised = {"MCP_FORECAST_RATE_PER_S": "1e9", "MCP_FORECAST_RATE_BURST": "1e9", "MCP_FORECAST_WORKERS": "0"}
-    return replace(read_settings({"MCP_FORECAST_HOME": str(home), **raised}, home))
+    raised = {
+        "MCP_FORECAST_RATE_PER_S": "1e9", "MCP_FORECAST_RATE_BURST": "1e9", "MCP_FORECAST_WORKERS": "0",
+        "MCP_FORECAST_RUNS_AT_ONCE": "1000000", "MCP_FORECAST_DATABASE": address,
+    }  # fmt: skip
+    return read_settings({"MCP_FORECAST_HOME": str(home), **raised}, home)
 
 
 def race(app: App, dataset: str, threads: int) -> list[tuple[float, dict[str, Any]]]:
@@ -65,31 +71,36 @@ def registered(app: App) -> str:
     return str(answer["result"]["dataset_id"])
 
 
-def report(name: str, seconds: Sequence[float], typed: bool, app: App) -> None:
-    """One row of the table."""
+def report(name: str, answers: Sequence[tuple[float, int, str | None]], app: App) -> bool:
+    """One row of the table from (seconds, key, run) of each answer; True if each key made one run, told to all."""
     with app.database.read() as connection:
         runs = connection.execute(text("SELECT count(*) FROM run")).scalar_one()
         keys = connection.execute(text("SELECT count(*) FROM idempotency_key WHERE tool = 'run_training'")).scalar_one()
-    ordered = sorted(seconds)
+    told = {(key, run) for _, key, run in answers}
+    typed = all(run is not None for _, _, run in answers)
+    ordered = sorted(seconds for seconds, _, _ in answers)
     p50, p99 = (ordered[int(len(ordered) * share)] * 1000 for share in (0.5, 0.99))
-    print(f"| {name} | {len(ordered)} | {keys} | {runs} | {'all' if typed else 'NOT ALL'} | {p50:.0f} | {p99:.0f} |")
+    good = "all" if typed else "NOT ALL"
+    print(f"| {name} | {len(ordered)} | {keys} | {runs} | {good} | {p50:.0f} | {p99:.0f} |", flush=True)
+    return typed and keys == runs == KEYS == len(told)
 
 
-def one_process() -> None:
+def one_process(kind: str, fresh: Fresh) -> bool:
     """64 threads in one process."""
-    with tempfile.TemporaryDirectory() as folder:
-        app = open_app(settings_of(Path(folder)))
+    with tempfile.TemporaryDirectory() as folder, fresh() as address:
+        app = open_app(settings_of(Path(folder), address))
         done = race(app, registered(app), THREADS)
-        report(f"{THREADS} threads × {KEYS} keys", [s for s, _ in done], all(a["ok"] for _, a in done), app)
+        good = report(f"{kind}: {THREADS} threads × {KEYS} keys", [_line(*one) for one in done], app)
         app.close()
+    return good
 
 
-def many_processes() -> None:
-    """4 processes that start together."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = settings_of(Path(folder))
+def many_processes(kind: str, fresh: Fresh) -> bool:
+    """8 processes that start together."""
+    with tempfile.TemporaryDirectory() as folder, fresh() as address:
+        settings = settings_of(Path(folder), address)
         app = open_app(settings)
-        command = [sys.executable, __file__, registered(app)]
+        command = [sys.executable, __file__, RACER, registered(app)]
         racers = [
             subprocess.Popen(
                 command, env=child_environment(settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -104,8 +115,9 @@ def many_processes() -> None:
             racer.stdin.write("go\n")
             racer.stdin.flush()
         lines = [json.loads(line) for racer in racers for line in racer.communicate(timeout=300)[0].splitlines()]
-        report(f"{PROCESSES} processes × {KEYS} keys", [s for s, _ in lines], all(ok for _, ok in lines), app)
+        good = report(f"{kind}: {PROCESSES} processes × {KEYS} keys", lines, app)
         app.close()
+    return good and len(lines) == PROCESSES * KEYS
 
 
 def racer(dataset: str) -> None:
@@ -113,21 +125,32 @@ def racer(dataset: str) -> None:
     app = open_app(process_settings())
     print("ready", flush=True)
     sys.stdin.readline()
-    for seconds, answer in race(app, dataset, 1):
-        print(json.dumps([seconds, answer["ok"]]))
+    for done in race(app, dataset, 1):
+        print(json.dumps(_line(*done)))
     app.close()
 
 
-def main() -> None:
-    """Print the table."""
-    if len(sys.argv) > 1:
-        racer(sys.argv[1])
-        return
+def _line(seconds: float, answer: dict[str, Any]) -> tuple[float, int, str | None]:
+    """Seconds, what was asked for and the run that was told, if any."""
+    result = answer.get("result", {})
+    return seconds, result.get("request", {}).get("horizon", -1), result.get("run_id")
+
+
+def main() -> int:
+    """Print the table for the databases that were asked for."""
+    if sys.argv[1:2] == [RACER]:
+        racer(sys.argv[2])
+        return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", choices=KINDS, action="append", help="default: both")
     print("| race | calls | keys | runs | typed answers | p50 ms | p99 ms |")
     print("|---|---|---|---|---|---|---|")
-    one_process()
-    many_processes()
+    good = True
+    for kind in parser.parse_args().database or KINDS:
+        with fresh_databases(kind) as fresh:
+            good &= one_process(kind, fresh) and many_processes(kind, fresh)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

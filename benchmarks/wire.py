@@ -108,6 +108,7 @@ class HttpServer:
             except OSError:
                 if time.monotonic() > end or self.process.poll() is not None:
                     raise
+                time.sleep(0.01)
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
         self._connection.connect()
         assert isinstance(self._connection.sock, socket.socket)

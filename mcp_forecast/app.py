@@ -20,17 +20,19 @@ from mcp_forecast import processes
 from mcp_forecast.home import open_home
 from mcp_forecast.limits import Limits
 from mcp_forecast.pipeline import Trail
+from mcp_forecast.quotas import Quotas
+from mcp_forecast.sealing import Sealer
 from mcp_forecast.settings import Settings, child_environment
 from mcp_forecast.tool import Tool
 from mcp_forecast.tools import TOOLS
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_engine.engine import Engine
 from mcp_forecast_engine.ports import Milestone
-from mcp_forecast_engine.runtime.process import spawn
+from mcp_forecast_engine.runtime.process import host_name, spawn
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.runtime.supervisor import Supervisor
 from mcp_forecast_engine.store.artifacts import ArtifactStore
-from mcp_forecast_engine.store.database import Database, sqlite_report
+from mcp_forecast_engine.store.database import Database
 from mcp_forecast_engine.store.writer import Writer
 from mcp_forecast_policy.rules import DEFAULT_POLICY, ScopeTable, load_policy
 
@@ -48,13 +50,21 @@ class App:
         self.settings, self.database, self.engine, self.policy, self.clock = settings, database, engine, policy, clock
         self.tools: Mapping[str, Tool] = TOOLS
         self.limits = Limits(rate_per_s=settings.rate_per_s, burst=settings.rate_burst, monotonic=time.monotonic)
+        self.quotas = Quotas(
+            runs_per_day=settings.runs_per_day,
+            training_minutes_per_day=settings.training_minutes_per_day,
+            runs_at_once=settings.runs_at_once,
+            queue_limit=settings.queue_limit,
+            workers=settings.workers,
+        )
         self.milestone: Milestone = _milestone(settings)
         self.process_id = f"srv_{secrets.token_hex(8)}"
         self._threads = {
             "read": ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read"),
             "command": ThreadPoolExecutor(COMMAND_THREADS, thread_name_prefix="command"),
         }
-        self.writer: Writer[tuple[Trail, str]] = Writer(database, _enter_group)
+        self.sealer = Sealer(database, home=settings.home, folder=settings.checkpoint_folder, clock=clock)
+        self.writer: Writer[tuple[Trail, str]] = Writer(database, _enter_group, chore=self.sealer)
         try:
             self._begin()
         except BaseException:
@@ -97,10 +107,10 @@ class App:
         self.database.close()
 
     def _begin(self) -> None:
-        me = psutil.Process()
+        me, host = psutil.Process(), "" if self.database.kind == "sqlite" else host_name()
         self.writer.submit(
             lambda connection: processes.begin(
-                connection, self.process_id, pid=me.pid, pid_started=me.create_time(), now=self.clock()
+                connection, self.process_id, pid=me.pid, pid_started=me.create_time(), host=host, now=self.clock()
             )
         ).result()
 
@@ -110,11 +120,15 @@ class App:
         return spawn(command, child_environment(self.settings), self.settings.home / "logs" / f"{run.run_id}.log")
 
 
-def open_app(settings: Settings, clock: Callable[[], float] = time.time) -> App:
-    """Open the home and build the app. Raises HomeNewer, StoreUnavailable, PolicyInvalid."""
-    database = open_home(settings.home, settings.database)
-    log.info("home %s: %s", settings.home, sqlite_report())
+def open_app(settings: Settings, clock: Callable[[], float] | None = None) -> App:
+    """Open the home and build the app; the time is the database's, unless a test has another.
+
+    Raises HomeNewer, StoreUnavailable, PolicyInvalid.
+    """
+    database = open_home(settings.home, settings.address, owner=settings.database_owner)
+    clock = clock or database.clock
     try:
+        log.info("home %s: %s %s", settings.home, database.kind, database.report())
         policy = load_policy(DEFAULT_POLICY.read_bytes())
         return App(settings, database, build_engine(settings, database, clock), policy, clock)
     except BaseException:
@@ -149,4 +163,5 @@ def _pass(name: str) -> None:
 
 
 def _enter_group(connection: Connection, group: Sequence[tuple[Trail, str]]) -> None:
-    audit_log.append(connection, [trail.entry(code) for trail, code in group])
+    # A group comes again when nobody knows whether its commit stands, and so does a call whose own commit does.
+    audit_log.append_missing(connection, [trail.entry(code) for trail, code in group])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Caller:
-    """One caller. id: stable name, never taken from the payload; door: "stdio", "http", "cli" or "test"."""
+    """One caller. id: stable name, never taken from the payload; door: "stdio", "http", "sse", "cli" or "test"."""
 
     id: str
     scopes: frozenset[str]

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import mcp_forecast
-from mcp_forecast.settings import PREFIX, SettingInvalid, child_environment, process_settings
+from mcp_forecast.settings import PREFIX, SettingInvalid, process_settings, shown_settings
 
 if TYPE_CHECKING:
     import argparse
 
 INTERRUPTED: Final = 130
-_GROUPS: Final[tuple[str, ...]] = ()  # modules that add commands of their own with `add_parser(commands)`
+# Modules that add commands of their own with `add_parser(commands)`.
+_GROUPS: Final[tuple[str, ...]] = ("audit_command", "home_command", "migrate_command", "token_command")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     for module in _GROUPS:
         import_module(f"mcp_forecast.{module}").add_parser(commands)
     contracts = commands.add_parser("contracts", help="write the contract files of the tools from their models")
-    contracts.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is stale")
+    contracts.add_argument("--check", action="store_true", help="write nothing; exit 1 if one is stale or unportable")
     contracts.set_defaults(command=_contracts)
     return parser
 
@@ -147,7 +148,7 @@ def _settings(asked: argparse.Namespace) -> int:
     from dataclasses import fields
 
     settings = process_settings()
-    values = child_environment(settings)
+    values = shown_settings(settings)
     for field in fields(settings):
         name = PREFIX + field.name.upper()
         print(f"{name}={values[name]}\n    {field.metadata['doc']}")
@@ -155,12 +156,9 @@ def _settings(asked: argparse.Namespace) -> int:
 
 
 def _contracts(asked: argparse.Namespace) -> int:
-    from mcp_forecast import contracts
+    from mcp_forecast.contracts import contracts_command
 
-    stale = contracts.check() if asked.check else contracts.write()
-    for name in stale:
-        print(f"{'stale' if asked.check else 'written'}: {name}")
-    return 1 if asked.check and stale else 0
+    return contracts_command(check_only=asked.check)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 from mcp_forecast_contracts.errors import ERRORS, Code
@@ -106,8 +108,9 @@ def body(
 ) -> dict[str, Any]:
     """An error body as it goes over the wire; what is absent is left out."""
     meaning = ERRORS[code]
-    if isinstance(allowed, list) and len(allowed) > MOST_ALLOWED:
-        allowed = [*allowed[:MOST_ALLOWED], f"… and {len(allowed) - MOST_ALLOWED} more"]
+    texts = None if allowed is None else _texts(allowed)
+    if texts is not None and len(texts) > MOST_ALLOWED:
+        texts = [*texts[:MOST_ALLOWED], f"… and {len(texts) - MOST_ALLOWED} more"]
     made = {
         "code": code,
         "category": meaning.category,
@@ -115,8 +118,23 @@ def body(
         "retry_after_s": retry_after_s,
         "message": message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]}…",
         "field": field,
-        "allowed": allowed,
+        "allowed": texts,
         "next_step": next_step or meaning.next_step,
         "details": details,
     }
     return {name: value for name, value in made.items() if value is not None}
+
+
+def _texts(allowed: Any) -> list[str]:
+    """What is allowed as a list of texts: clients want one type, and whoever reads it wants words."""
+    if isinstance(allowed, Mapping):
+        if {"minimum", "maximum"} <= allowed.keys():
+            return [f"{allowed['minimum']} to {allowed['maximum']}"]
+        return [f"{name}: {_text(value)}" for name, value in allowed.items()]
+    if isinstance(allowed, list | tuple | set | frozenset):
+        return [_text(value) for value in allowed]
+    return [_text(allowed)]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -20,13 +20,31 @@ class Limits:
         """Use one token of this caller. Raises Refusal RATE_LIMITED with the seconds until the next one."""
         with self._lock:
             now = self._monotonic()
-            tokens, at = self._buckets.get(caller, (self.burst, now))
-            tokens = min(self.burst, tokens + (now - at) * self.rate_per_s)
+            tokens = self._left(caller, now)
             enough = tokens >= 1
             self._buckets[caller] = (tokens - 1 if enough else tokens, now)
         if not enough:
-            raise Refusal(
-                "RATE_LIMITED",
-                f"more than {self.burst:g} calls at once or {self.rate_per_s:g} a second",
-                retry_after_s=round((1 - tokens) / self.rate_per_s, 3),
-            )
+            raise self._refusal(tokens)
+
+    def spent(self, caller: str) -> bool:
+        """Whether this caller has no token now; takes none."""
+        with self._lock:
+            return self._left(caller, self._monotonic()) < 1
+
+    def refuse(self, caller: str) -> None:
+        """What `take` does for a caller without a token, and nothing for one that has one. Raises Refusal."""
+        with self._lock:
+            tokens = self._left(caller, self._monotonic())
+        if tokens < 1:
+            raise self._refusal(tokens)
+
+    def _left(self, caller: str, now: float) -> float:
+        tokens, at = self._buckets.get(caller, (self.burst, now))
+        return min(self.burst, tokens + (now - at) * self.rate_per_s)
+
+    def _refusal(self, tokens: float) -> Refusal:
+        return Refusal(
+            "RATE_LIMITED",
+            f"more than {self.burst:g} calls at once or {self.rate_per_s:g} a second",
+            retry_after_s=round((1 - tokens) / self.rate_per_s, 3),
+        )

@@ -68,8 +68,8 @@ async def call(
 
     Never raises but for cancellation; then the work is told to stop, and a commit that began still ends.
     """
-    made = Call(_new_request_id(), caller, app.clock(), time.monotonic(), progress, threading.Event())
-    trail = Trail(made, tool=_printable(tool), arguments=arguments)
+    trail = _begun(app, tool, arguments, caller, progress)
+    made = trail.call
     try:
         envelope = await _answer(app, trail, tool)
     except anyio.get_cancelled_exc_class():
@@ -86,11 +86,30 @@ async def call(
     return envelope
 
 
+def refuse_limited(app: App, tool: Any, arguments: object, caller: Caller) -> dict[str, Any] | None:
+    """The first step of the path alone, for a door that will not work for a limited caller; None: the call may be made.
+
+    The answer and its entry are those of `call`; no token is taken.
+    """
+    try:
+        app.limits.refuse(caller.id)
+    except Refusal as refusal:
+        trail = _begun(app, tool, arguments, caller, None)
+        app.enter(trail, refusal.code)
+        return _envelope(trail.call, error=error_body(refusal, correlation_id=trail.call.request_id))
+    return None
+
+
 def unopened(error: Exception) -> dict[str, Any]:
     """The envelope of a call that found no home to work on (it could not be opened)."""
     request_id = _new_request_id()
     body = error_body(error, correlation_id=request_id)
     return {"ok": False, "error": body, "request_id": request_id, "replayed": False, "warnings": []}
+
+
+def _begun(app: App, tool: Any, arguments: object, caller: Caller, progress: Report | None) -> Trail:
+    made = Call(_new_request_id(), caller, app.clock(), time.monotonic(), progress, threading.Event())
+    return Trail(made, tool=_printable(tool), arguments=arguments)
 
 
 async def _answer(app: App, trail: Trail, name: str) -> dict[str, Any]:
@@ -234,7 +253,9 @@ def _new_request_id() -> str:
 
 
 def _printable(tool: object) -> str:
-    return tool[:100].encode("utf-8", "replace").decode() if isinstance(tool, str) else f"<{type(tool).__name__}>"
+    if not isinstance(tool, str):
+        return f"<{type(tool).__name__}>"
+    return tool[:100].encode("utf-8", "replace").decode().replace("\0", "\ufffd")  # PostgreSQL keeps no NUL in text
 
 
 def _raw_bytes(arguments: object) -> bytes:

@@ -12,14 +12,21 @@ from mcp_forecast_audit.entry import Entry
 _TABLE = ProcessRow.__table__  # type: ignore[attr-defined]
 
 
-def begin(connection: Connection, process_id: str, *, pid: int, pid_started: float, now: float) -> None:
-    """Enter a start, and every earlier process that ended without a word (its last 0.1 s of entries may be lost)."""
-    for row in connection.execute(select(_TABLE).where(_TABLE.c.ended_at.is_(None))).all():
+def begin(connection: Connection, process_id: str, *, pid: int, pid_started: float, host: str, now: float) -> None:
+    """Enter a start, and every earlier process that ended without a word (its last 0.1 s of entries may be lost).
+
+    host: where process ids mean something, "" for a home that only one machine can use; nobody can tell from here
+    whether a process of another host still runs, so those are left to their own.
+    """
+    unended = select(_TABLE).where(_TABLE.c.ended_at.is_(None), _TABLE.c.host.in_(("", host)))
+    for row in connection.execute(unended).all():
         if not _alive(row.pid, row.pid_started):
             connection.execute(update(_TABLE).where(_TABLE.c.process_id == row.process_id).values(ended_at=now))
             audit_log.append(connection, [_entry(row.process_id, "UNCLEAN_END", now)])
     connection.execute(
-        insert(_TABLE).values(process_id=process_id, pid=pid, pid_started=pid_started, started_at=now, ended_at=None)
+        insert(_TABLE).values(
+            process_id=process_id, pid=pid, pid_started=pid_started, host=host, started_at=now, ended_at=None
+        )
     )
     audit_log.append(connection, [_entry(process_id, "STARTED", now)])
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from mcp_forecast_engine.store.address import SCHEMES, Address, is_postgres, masked
+
 PREFIX = "MCP_FORECAST_"
 
 
@@ -19,8 +21,8 @@ class SettingInvalid(ValueError):
     """A setting cannot be used: says which, what was found and what is allowed."""
 
 
-def _setting(default: object, doc: str) -> object:
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: object, doc: str, *, shown: bool = True) -> object:
+    return field(default=default, metadata={"doc": doc}, repr=shown)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Settings:
     """Wiring, read once at start. Times are seconds, sizes are bytes."""
 
     home: Path = _setting(Path("~/.mcp-forecast"), "folder with the database, artifacts, token and logs")  # type: ignore[assignment]
+    database: str = _setting("", "postgresql://user@host/name; default: forecast.db in the home", shown=False)  # type: ignore[assignment]
+    database_owner: str = _setting("", "the same as the tables' owner, for migrations alone", shown=False)  # type: ignore[assignment]
     roots: tuple[Path, ...] = _setting((), "folders that files may be read from; default: start folder and home")  # type: ignore[assignment]
     caller: str = _setting("", "who calls over stdio; default: local:<user>")  # type: ignore[assignment]
     scopes: tuple[str, ...] = _setting(("forecast:read", "forecast:write"), "what that caller may do")  # type: ignore[assignment]
@@ -40,14 +44,20 @@ class Settings:
     training_minutes_per_day: float = _setting(1440.0, "minutes that a caller's runs may work in any 24 hours")  # type: ignore[assignment]
     runs_at_once: int = _setting(50, "runs a caller may have queued or running")  # type: ignore[assignment]
     queue_limit: int = _setting(500, "runs that may wait in the home; above it new ones are turned away")  # type: ignore[assignment]
+    checkpoints: str = _setting("", "folder for signed checkpoints of the log, best elsewhere; default: in the home")  # type: ignore[assignment]
     http_host: str = _setting("127.0.0.1", "address the HTTP door binds to")  # type: ignore[assignment]
     http_port: int = _setting(8765, "port of the HTTP door")  # type: ignore[assignment]
     crash_at: str = _setting("", "fault injection for tests: the process kills itself at this named step")  # type: ignore[assignment]
 
     @property
-    def database(self) -> Path:
-        """The SQLite file of this home."""
-        return self.home / "forecast.db"
+    def address(self) -> Address:
+        """Where the rows of this home are: a PostgreSQL URL, or its SQLite file."""
+        return self.database or self.home / "forecast.db"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where the log's newest checkpoint is written besides the database."""
+        return Path(self.checkpoints).expanduser().resolve() if self.checkpoints else self.home / "checkpoints"
 
 
 def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
@@ -78,9 +88,21 @@ def process_settings() -> Settings:
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment a spawned worker gets: this process's own, with every setting spelled out."""
-    spelled = {PREFIX + f.name.upper(): _spell(getattr(settings, f.name)) for f in fields(Settings)}
-    return {**os.environ, **spelled, **dict.fromkeys(_ONE_THREAD, "1")}
+    """The environment a spawned worker gets: this process's own, with every setting spelled out.
+
+    Only the owner's address is kept back: a worker never migrates.
+    """
+    kept_back = {f"{PREFIX}DATABASE_OWNER": ""}
+    return {**os.environ, **_spelled(settings), **kept_back, **dict.fromkeys(_ONE_THREAD, "1")}
+
+
+def shown_settings(settings: Settings) -> dict[str, str]:
+    """Every variable with its value as it may be printed: passwords are masked."""
+    return {name: masked(value) for name, value in _spelled(settings).items()}
+
+
+def _spelled(settings: Settings) -> dict[str, str]:
+    return {PREFIX + f.name.upper(): _spell(getattr(settings, f.name)) for f in fields(Settings)}
 
 
 _RANGES = {
@@ -107,6 +129,8 @@ def _parse(name: str, text: str) -> object:
         return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
     if kind == "tuple[str, ...]":
         return tuple(text.replace(",", " ").split())
+    if name in ("database", "database_owner") and text and not is_postgres(text):
+        raise SettingInvalid(f"{PREFIX}{name.upper()} is {masked(text)!r}; allowed: nothing, or {SCHEMES[0]}…")
     return text
 
 

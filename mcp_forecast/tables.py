@@ -25,6 +25,7 @@ class ProcessRow(SQLModel, table=True):
     process_id: str = Field(primary_key=True)
     pid: int
     pid_started: float
+    host: str  # "": this machine, whichever it is
     started_at: float
     ended_at: float | None = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 
 from mcp_forecast.app import build_engine, milestone_of
 from mcp_forecast.home import open_home
@@ -18,15 +17,15 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     run_id, epoch = sys.argv[1], int(sys.argv[2])
     settings = process_settings()
-    database = open_home(settings.home, settings.database)
-    engine = build_engine(settings, database, time.time)
+    database = open_home(settings.home, settings.address)
+    engine = build_engine(settings, database, database.clock)
     code = work(
         run_id,
         epoch,
         database=database,
         artifacts=engine.artifacts,
         perform=engine.perform,
-        clock=time.time,
+        clock=database.clock,
         milestone=milestone_of(settings, first_epoch=epoch == 1),
         lease_s=settings.lease_s,
     )

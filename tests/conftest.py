@@ -1,4 +1,8 @@
-"""Real parts on a temporary home: an app, and calls on its one event loop from any thread."""
+"""Real parts on a temporary home: an app, and calls on its one event loop from any thread.
+
+A module that says `BOTH_DATABASES = True` runs each test that asks for `database_address` (`settings`, `open_desk` and
+`desk` do) twice, on SQLite and on a real PostgreSQL server; any other runs on SQLite alone.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
+from postgres_server import PostgresServer
 from sqlalchemy import select
 
 from mcp_forecast.app import App, open_app
@@ -54,13 +59,40 @@ class Desk:
         raise AssertionError(f"{run_id} did not end: {answer}")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of a module that opts in on both databases."""
+    if getattr(metafunc.module, "BOTH_DATABASES", False) and "database_address" in metafunc.fixturenames:
+        metafunc.parametrize("database_address", ["sqlite", "postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The server that all tests share: never stop it. Tests skip, aloud, where its wheel is absent."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def database_address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where the rows of a fresh home shall be: empty for SQLite, or the URL of a fresh migrated database."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield ""
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    address = server.fresh()
+    yield address
+    server.drop(address)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_address: str) -> Settings:
     """Settings of a fresh home; files may be read below the test's folder."""
     (tmp_path / "data").mkdir()
     environ = {
         "MCP_FORECAST_HOME": str(tmp_path / "home"),
         "MCP_FORECAST_ROOTS": str(tmp_path / "data"),
+        "MCP_FORECAST_DATABASE": database_address,
         "MCP_FORECAST_RATE_PER_S": "100000",
         "MCP_FORECAST_RATE_BURST": "100000",
     }
@@ -68,8 +100,8 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def open_desk() -> Iterator[Callable[[Settings], Desk]]:
-    """Open any number of desks; all are closed at the end."""
+def open_desk(database_address: str) -> Iterator[Callable[[Settings], Desk]]:
+    """Open any number of desks; all are closed at the end, before the database goes."""
     opened: list[App] = []
     with start_blocking_portal() as portal:
 

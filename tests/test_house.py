@@ -39,10 +39,10 @@ BOUNDARIES = {
     "engine/mcp_forecast_engine/store/writer.py": 2,
 }
 FACES = {
-    "mcp_forecast.pipeline": {"Trail", "call", "unopened"},
+    "mcp_forecast.pipeline": {"Trail", "call", "refuse_limited", "unopened"},
     "mcp_forecast.app": {"App", "build_engine", "milestone_of", "open_app"},
     "mcp_forecast_policy.rules": {"ScopeTable", "load_policy"},
-    "mcp_forecast_audit.log": {"append", "count"},
+    "mcp_forecast_audit.log": {"append", "append_missing", "count"},
     "mcp_forecast_engine.engine": {"Engine"},
     "mcp_forecast_contracts.catalogue": {"documents", "tools"},
 }

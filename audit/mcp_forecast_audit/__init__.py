@@ -1,1 +1,1 @@
-"""What was: one append-only entry for every call, with its RFC 6962 leaf hash."""
+"""What was: one append-only entry for every call, in an RFC 6962 tree that is sealed by signed checkpoints."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from mcp_forecast_audit.entry import Entry
 from mcp_forecast_audit.tables import EntryRow, RefRow
@@ -14,6 +14,7 @@ _TABLE = EntryRow.__table__  # type: ignore[attr-defined]
 _INSERT = insert(_TABLE)
 _INSERT_REFS = insert(RefRow.__table__)  # type: ignore[attr-defined]
 _COUNT = select(func.max(_TABLE.c.seq))
+_PRESENT = select(_TABLE.c.request_id).where(_TABLE.c.request_id.in_(bindparam("requests", expanding=True)))
 
 
 def append(connection: Connection, entries: Sequence[Entry]) -> None:
@@ -26,6 +27,17 @@ def append(connection: Connection, entries: Sequence[Entry]) -> None:
     refs = [{"seq": seq, "name": name, "ref": ref} for seq, entry in numbered for name, ref in entry.refs.items()]
     if refs:
         connection.execute(_INSERT_REFS, refs)
+
+
+def append_missing(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Add those entries whose request has none yet: a commit whose end nobody heard may have stored some already.
+
+    Such a request keeps the entry of the commit that stands.
+    """
+    present = set(connection.execute(_PRESENT, {"requests": [entry.request_id for entry in entries]}).scalars())
+    missing = [entry for entry in entries if entry.request_id not in present]
+    if missing:
+        append(connection, missing)
 
 
 def count(connection: Connection) -> int:

@@ -13,6 +13,12 @@ class EntryRow(SQLModel, table=True):
     """
 
     __tablename__ = "audit_entry"
+    __table_args__ = (
+        Index("ix_audit_entry_at", "at"),
+        Index("ix_audit_entry_tool", "tool", "seq"),
+        Index("ix_audit_entry_caller", "caller", "seq"),
+        Index("ix_audit_entry_code", "code", "seq"),
+    )
     seq: int | None = Field(default=None, primary_key=True)
     request_id: str = Field(index=True)
     at: float

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-_BYTES: Final = 32
+BYTES: Final = 32
 _SHORTEST: Final = 32  # characters; a token that somebody typed is no secret
 
 
@@ -20,7 +20,7 @@ def token_of(home: Path) -> tuple[str, bool]:
     path = home / "token"
     if not path.exists():
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = secrets.token_urlsafe(_BYTES)
+        made = secrets.token_urlsafe(BYTES)
         if _place(path, made):
             return made, True
     return _read(path), False

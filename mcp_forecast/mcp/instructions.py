@@ -10,15 +10,15 @@ Forecasting desk: trains, checks and serves time-series forecasts. Numbers come 
 Workflow
 1. register_dataset: a CSV or Parquet path below an allowed folder, or rows. One time column, a target, optional
    series id and covariates.
-2. describe_dataset: check the inferred time, target, frequency and roles. Correct known_future: only covariates whose
-   future values you will really have (calendar, price plan, promotion), never ones that are measured later.
-3. run_training(dataset_id, horizon): returns a run_id at once; the work goes on even if this chat ends.
-4. get_run_status(run_id, wait_s=25): repeat until finished. Then read `trust` first: accuracy against a simple
-   baseline, interval coverage, and the reasons. Tell the user what it says; never present a forecast it warns about
-   as reliable.
-5. run_inference(run_id): the forecast with intervals. A model with known-future covariates needs their future rows for
-   every series and step of the horizon.
-Also: list_runs finds earlier runs; cancel_run stops one; get_service_status shows limits and health.
+2. describe_dataset: check time, target, frequency and roles. known_future is only for covariates whose future values
+   you will really have (calendar, price plan), never ones measured later. run_preprocessing: recorded steps, if needed.
+3. run_training(dataset_id, horizon): a run_id at once; the work goes on even if this chat ends.
+4. get_run_status(run_id, wait_s=25): repeat until finished. Read `trust` first and tell the user what it says; never
+   present a forecast it warns about as reliable.
+5. run_inference(run_id): the forecast with intervals. Known-future covariates need rows for every series and step.
+Also: list_runs finds runs; compare_runs says which is better and how sure; list_artifacts names the evidence;
+get_audit_trail who did what; cancel_run stops a run; get_service_status shows limits and health.
+Resources: forecast://runs/{id}, datasets/{id}, artifacts/{digest}, contracts/{tool}/{version}, contracts/errors.
 
 Rules
 - Every answer is {ok, result | error, request_id, replayed, warnings}. Read the warnings.
@@ -26,6 +26,5 @@ Rules
   first answer is replayed. Other arguments need a new key.
 - An error carries code, disposition and next_step. retryable: wait retry_after_s, then repeat. terminal: change the
   named field as `allowed` says. outcome_unknown: repeat only with the same key.
-- Identical training requests give the same run, so asking twice does not train twice.
-- Use ids exactly as returned.
+- The same training request is the same run. Use ids exactly as returned.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,10 +33,16 @@ class Answer(Protocol):
 
 @dataclass(frozen=True)
 class Desk:
-    """An opened home. call: answers one call; close: flushes and stops what the home runs."""
+    """An opened home. call: answers one call; close: flushes and stops what the home runs.
+
+    limited: whether a call of the caller with this id would be limited now. refuse: the envelope of a limited call, on
+    record as every call is; None when it may be made.
+    """
 
     call: Answer
     close: Callable[[], None]
+    limited: Callable[[str], bool] = lambda _: False
+    refuse: Callable[[Any, object, Caller], Envelope | None] = lambda *_: None
 
 
 class Opening:
@@ -75,12 +82,19 @@ class Opening:
             await ready.wait()
         return opened.result()
 
+    def opened(self) -> Desk | None:
+        """The desk if it is there already."""
+        found = self._opened
+        if found is None or not found.done() or found.cancelled() or found.exception() is not None:
+            return None
+        return found.result()
+
     def close(self) -> None:
         """Close the desk if there is one; an opening under way is left to itself."""
         self._thread.shutdown(wait=False, cancel_futures=True)
-        opened = self._opened
-        if opened is not None and opened.done() and not opened.cancelled() and opened.exception() is None:
-            opened.result().close()
+        desk = self.opened()
+        if desk is not None:
+            desk.close()
 
     def _note_failure(self, opened: Future[Desk]) -> None:
         if not opened.cancelled() and opened.exception() is not None:
@@ -94,10 +108,16 @@ def open_home(settings: Settings) -> Opening:
         from functools import partial
 
         from mcp_forecast.app import open_app
-        from mcp_forecast.pipeline import call
+        from mcp_forecast.pipeline import call, refuse_limited
 
         app = open_app(settings)
-        return Desk(call=partial(call, app), close=app.close)
+        gc.freeze()  # modules live as long as the process; each walk through them stops every call for 0.1 s and more
+        return Desk(
+            call=partial(call, app),
+            close=app.close,
+            limited=app.limits.spent,
+            refuse=partial(refuse_limited, app),
+        )
 
     def unopened(error: Exception) -> Envelope:
         from mcp_forecast import pipeline

@@ -1,33 +1,44 @@
-"""The MCP door: tools as the contracts list them, calls into the one path, both protocol eras.
+"""The MCP door: tools as the contracts list them, resources, prompts; calls into the one path, both protocol eras.
 
 The SDK's low-level `Server` validates and coerces nothing of ours; what reaches the pipeline is what was sent.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import mcp_types as T
-from mcp.server.caching import CacheHint
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.caching import CacheableMethod, CacheHint
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
 from mcp_forecast.caller import Caller
+from mcp_forecast.mcp.completion import Completion
+from mcp_forecast.mcp.context import Context, compact
 from mcp_forecast.mcp.instructions import INSTRUCTIONS
 from mcp_forecast.mcp.opening import Envelope, Opening
+from mcp_forecast.mcp.prompts import get_prompt, list_prompts
+from mcp_forecast.mcp.resources import Resources
 from mcp_forecast_contracts import catalogue
 
 log = logging.getLogger(__name__)
-Context = ServerRequestContext[Any, Any]
+R = TypeVar("R")
 PAGE: Final = 50
 _PUBLIC: Final = CacheHint(ttl_ms=300_000, scope="public")
-_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_PRIVATE: Final = CacheHint(ttl_ms=0, scope="private")
+_CACHED: Final[dict[CacheableMethod, CacheHint]] = {
+    "server/discover": _PUBLIC,
+    "tools/list": _PUBLIC,
+    "prompts/list": _PUBLIC,
+    "resources/templates/list": _PUBLIC,
+    "resources/list": _PRIVATE,
+    "resources/read": _PRIVATE,  # contracts say otherwise themselves
+}
 
 
 class RawCall(dict[str, Any]):
@@ -46,18 +57,25 @@ def build_server(opening: Opening, caller_of: Callable[[], Caller]) -> Server[An
         opening.begin_soon()
         return tools_page(None if params is None else params.cursor)
 
-    async def call_tool(ctx: Context, params: T.CallToolRequestParams) -> Any:
-        sent = ctx.params if isinstance(ctx.params, RawCall) else None
-        tool: Any = params.name if sent is None else sent.tool
-        arguments = params.arguments if sent is None else sent.arguments
+    async def shaped(ctx: Context, tool: Any, arguments: Any, shape: Callable[[Envelope], R]) -> R:
+        """One call for the caller in hand, in the shape of its method, whatever happens."""
         try:
             desk = await opening.desk()
-            return result_of(await desk.call(tool, arguments, caller_of(), ctx.session.report_progress))
+            return shape(await desk.call(tool, arguments, caller_of(), ctx.session.report_progress))
         except MCPError:
             raise
         except Exception as error:
-            return result_of(_unopened(opening, error))
+            return shape(_unopened(opening, error))
 
+    async def call_tool(ctx: Context, params: T.CallToolRequestParams) -> Any:
+        sent = ctx.params if isinstance(ctx.params, RawCall) else None
+        tool: Any = params.name if sent is None else sent.tool
+        return await shaped(ctx, tool, params.arguments if sent is None else sent.arguments, result_of)
+
+    async def ask(ctx: Context, tool: str, arguments: dict[str, Any]) -> Envelope:
+        return await shaped(ctx, tool, arguments, lambda envelope: envelope)
+
+    resources = Resources(ask)
     schemas = {tool["name"]: tool["inputSchema"] for tool in catalogue.tools()}
     server: Server[Any] = Server(
         "mcp-forecast",
@@ -65,10 +83,16 @@ def build_server(opening: Opening, caller_of: Callable[[], Caller]) -> Server[An
         title="Forecasting desk",
         description="Trains, checks and serves forecasts through one governed set of tools.",
         instructions=INSTRUCTIONS,
-        cache_hints={"tools/list": _PUBLIC, "server/discover": _PUBLIC},
+        cache_hints=_CACHED,
         get_tool_input_schema=schemas.get,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
+        on_list_resources=resources.listed,
+        on_list_resource_templates=resources.templates,
+        on_read_resource=resources.read,
+        on_list_prompts=list_prompts,
+        on_get_prompt=get_prompt,
+        on_completion=Completion(ask),
     )
     server.middleware.append(admit_malformed_calls)
     return server
@@ -84,11 +108,9 @@ def tools_page(cursor: str | None) -> dict[str, Any]:
 
 def result_of(envelope: Envelope) -> dict[str, Any]:
     """The envelope as a tool's result: one value as text and as structure. Raises ValueError for what is no JSON."""
-    text = _COMPACT.encode(envelope)
-    text.encode()  # a lone surrogate would break the wire further on
     return {
         "resultType": "complete",
-        "content": [{"type": "text", "text": text}],
+        "content": [{"type": "text", "text": compact(envelope)}],
         "structuredContent": envelope,
         "isError": not envelope["ok"],
     }

@@ -8,8 +8,10 @@ from sqlalchemy import Connection
 
 from mcp_forecast.errors import Refusal
 from mcp_forecast.tool import Call, Outcome, Tool
-from mcp_forecast.tools.brief import brief
+from mcp_forecast.tools.artifacts import artifact_line
+from mcp_forecast.tools.brief import MOST, brief
 from mcp_forecast.tools.cursor import ROW, make_cursor, read_cursor
+from mcp_forecast.tools.length import ROOM, few, fitted, fitting, length
 from mcp_forecast.tools.paths import read_allowed
 from mcp_forecast_contracts.data import (
     DESCRIBE_DATASET,
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = ("time", "target", "series", "wide", "freq", "time_format", "drop")
 CHECK_ROLES: Final = (
-    "check the covariate roles; then run_training with this dataset_id and a horizon. To correct a role, call "
-    "register_dataset again with `covariates`"
+    "check the covariate roles; then run_training with this dataset_id and a horizon (run_preprocessing shows what is "
+    "filled and merged first). To correct a role, call register_dataset again with `covariates`"
 )
 
 
@@ -74,12 +76,26 @@ def describe(app: App, call: Call, request: DescribeDatasetArguments) -> Outcome
     shown = covariates[first : first + request.limit]
     after = max(first - len(covariates), 0)
     series, count = app.engine.series_page(summary, after=after, limit=request.limit - len(shown))
+    how = request.response_format
+    about = fitted({**_answer(summary), "covariates": []}, how) | _stored(app, request)
+    fits = fitting([*shown, *series], room=ROOM[how] - length(about))
+    shown, series = shown[:fits], series[: max(fits - len(shown), 0)]
     end = first + len(shown) + len(series)
     has_more = end < len(covariates) + count
-    result: dict[str, Any] = {**_answer(summary), "covariates": shown, "series_page": series, "has_more": has_more}
+    result: dict[str, Any] = {**about, "covariates": shown, "series_page": series, "has_more": has_more}
     if has_more:
         result["next_cursor"] = make_cursor(listing, end)
-    return Outcome(result, {"dataset_id": request.dataset_id}, tuple(summary.get("warnings", ())))
+    return Outcome(result, {"dataset_id": request.dataset_id}, few(summary.get("warnings", ())))
+
+
+def _stored(app: App, request: DescribeDatasetArguments) -> dict[str, Any]:
+    """In detail: the bytes of the dataset and of what preprocessing reported of it, the newest ones."""
+    if request.response_format == "concise":
+        return {}
+    wanted = {"dataset_id": request.dataset_id}
+    with app.database.read() as connection:
+        found, _ = app.engine.artifacts_page(connection, wanted=wanted, after=None, limit=MOST)
+    return {"artifacts": [artifact_line(app, artifact, request.response_format) for artifact in found]}
 
 
 def _answer(summary: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Final
 import mcp_forecast
 from mcp_forecast.home import REVISION
 from mcp_forecast.tool import Call, Outcome, Tool
-from mcp_forecast_audit import log as audit_log
 from mcp_forecast_contracts.ops import GET_SERVICE_STATUS, GetServiceStatusArguments
-from mcp_forecast_engine.store.database import sqlite_report
+from mcp_forecast_engine.runtime.usage import usage
 
 if TYPE_CHECKING:
     from mcp_forecast.app import App
@@ -19,7 +18,8 @@ def service_status(app: App, call: Call, request: GetServiceStatusArguments) -> 
     """Version, store, queue and limits, read now."""
     settings = app.settings
     with app.database.read() as connection:
-        runs, entries = app.engine.run_counts(connection), audit_log.count(connection)
+        runs, audit = app.engine.run_counts(connection), app.sealer.status(connection)
+        used = usage(connection, call.caller.id, now=call.at)
     return Outcome(
         {
             "version": mcp_forecast.__version__,
@@ -27,7 +27,7 @@ def service_status(app: App, call: Call, request: GetServiceStatusArguments) -> 
             "scopes": sorted(call.caller.scopes),
             "home": str(settings.home),
             "roots": [str(root) for root in settings.roots],
-            "store": {"kind": "sqlite", "schema": REVISION, **sqlite_report()},
+            "store": {"kind": app.database.kind, "schema": REVISION, **app.database.report()},
             "runs": runs,
             "limits": {
                 "rate_per_s": settings.rate_per_s,
@@ -35,9 +35,10 @@ def service_status(app: App, call: Call, request: GetServiceStatusArguments) -> 
                 "workers": settings.workers,
                 "lease_s": settings.lease_s,
                 "wall_limit_s": settings.wall_limit_s,
+                "quotas": app.quotas.shown(used),
             },
             "policy": dict(app.policy.stamp),
-            "audit": {"entries": entries},
+            "audit": audit,
         }
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_forecast.errors import run_error
 from mcp_forecast.tools.brief import MOST, brief
 from mcp_forecast.tools.cursor import make_cursor
+from mcp_forecast.tools.length import ROOM, fitted, length
+from mcp_forecast.tools.links import artifact_uri, time_text
+from mcp_forecast_contracts.schema import ResponseFormat
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.runtime.run import Run
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 Page = tuple[int, int | None]  # first row of a forecast, and how many rows; None: as many as fit
 FIRST_PAGE: Final[Page] = (0, None)
-FORECAST_CHARACTERS: Final = 5500  # what is left of 8,000 for rows
+# What is left for rows of a forecast, of 8,000 and of 100,000 characters.
+FORECAST_CHARACTERS: Final[dict[ResponseFormat, int]] = {"concise": 5_500, "detailed": 80_000}
+LINE_CHARACTERS: Final = 4_000  # of one run in a detailed list
 POLL_AFTER_S: Final = 1.0
 _NEXT: Final = {
     "QUEUED": "call get_run_status with this run_id and wait_s=25 until it ends",
@@ -26,6 +30,10 @@ _NEXT: Final = {
     "FAILED": "read error.next_step",
     "CANCELLED": "make the same call again to start a new attempt",
 }
+_NO_WORKERS: Final = (
+    "this server starts no workers (MCP_FORECAST_WORKERS=0): the run waits until another server of this home takes it; "
+    "then get_run_status with this run_id and wait_s=25"
+)
 _CANCELLING: Final = "the cancel is accepted; the process is gone within 5 seconds, then the state is CANCELLED"
 _AFTER_SUCCESS: Final = {
     "training": "read result.trust; if you go on, call run_inference with this run_id",
@@ -33,23 +41,24 @@ _AFTER_SUCCESS: Final = {
 }
 
 
-def run_answer(app: App, run: Run, page: Page) -> dict[str, Any]:
-    """The answer of every run tool. page: first row and number of rows of a forecast."""
+def run_answer(app: App, run: Run, page: Page, how: ResponseFormat = "concise") -> dict[str, Any]:
+    """The answer of every run tool. page: first row and number of rows of a forecast; how: all that is stored?"""
     answer: dict[str, Any] = {
         "run_id": run.run_id,
         "kind": run.kind,
         "state": run.state,
         "attempt": run.attempt,
         "progress": {"done": run.progress_done, "total": run.progress_total, "text": run.progress_text},
-        "created_at": _iso(run.created_at),
+        "created_at": time_text(run.created_at),
         "request": asked(run),
-        "next_step": _CANCELLING if run.cancel_requested and not run.ended else _next_step(run),
+        "next_step": _CANCELLING if run.cancel_requested and not run.ended else _next_step(app, run),
     }
     for name, at in (("started_at", run.started_at), ("ended_at", run.ended_at)):
         if at is not None:
-            answer[name] = _iso(at)
+            answer[name] = time_text(at)
     if run.state == "SUCCEEDED":
-        answer["result"] = _paged(_linked(app, run), page)
+        room = ROOM[how] - length(answer)
+        answer["result"] = _paged(_linked(app, run, how), page, how, room=room)
     if run.error is not None:
         answer["error"] = run_error(run.error)
     if not run.ended:
@@ -57,25 +66,48 @@ def run_answer(app: App, run: Run, page: Page) -> dict[str, Any]:
     return answer
 
 
-def _next_step(run: Run) -> str:
+def _next_step(app: App, run: Run) -> str:
+    if run.state == "QUEUED" and app.settings.workers == 0:
+        return _NO_WORKERS
     return _NEXT.get(run.state, _AFTER_SUCCESS[run.kind])
 
 
-def run_line(app: App, run: Run) -> dict[str, Any]:
+def run_line(app: App, run: Run, how: ResponseFormat = "concise") -> dict[str, Any]:
     """One run in a list."""
     line: dict[str, Any] = {
         "run_id": run.run_id,
         "kind": run.kind,
         "state": run.state,
-        "created_at": _iso(run.created_at),
+        "created_at": time_text(run.created_at),
         "request": asked(run, most=2),
     }
     if run.ended_at is not None:
-        line["ended_at"] = _iso(run.ended_at)
+        line["ended_at"] = time_text(run.ended_at)
+    document: dict[str, Any] = {}
     if run.kind == "training" and run.state == "SUCCEEDED":
         with suppress(ArtifactCorrupt):  # one damaged result must not hide the other runs; get_run_status names it
-            line["verdict"] = app.engine.document(run)["trust"]["verdict"]
+            document = app.engine.document(run)
+            line["verdict"] = document["trust"]["verdict"]
+    if how == "detailed":
+        line["details"] = _line_details(run, document)
     return line
+
+
+def _line_details(run: Run, document: dict[str, Any]) -> dict[str, Any]:
+    """What the row and the result say beyond a line; get_run_status has the rest."""
+    details: dict[str, Any] = {
+        "attempt": run.attempt,
+        "progress": {"done": run.progress_done, "total": run.progress_total, "text": run.progress_text},
+        "caller": run.caller,
+        "run_key": run.run_key,
+        "plan": run.plan,
+        **{name: document[name] for name in ("trust", "chosen", "choice", "tried") if name in document},
+    }
+    if run.result is not None:
+        details["result"] = {"digest": run.result, "uri": artifact_uri(run.result)}
+    if run.error is not None:
+        details["error"] = run_error(run.error)
+    return fitted(details, "detailed", room=LINE_CHARACTERS)
 
 
 def asked(run: Run, *, most: int = MOST) -> dict[str, Any]:
@@ -83,31 +115,33 @@ def asked(run: Run, *, most: int = MOST) -> dict[str, Any]:
     return brief(dict(run.plan["asked"]), most=most)
 
 
-def _linked(app: App, run: Run) -> dict[str, Any]:
-    """The result with where each of its artifacts lies; the paths are this home's, so they are not in the document."""
-    document = {**app.engine.document(run), "run_id": run.run_id}
+def _linked(app: App, run: Run, how: ResponseFormat) -> dict[str, Any]:
+    """The result with where each artifact is read; paths are this home's, so they are not in the document."""
+    found = app.engine.details(run) if how == "detailed" else app.engine.document(run)
     whole = {"name": "forecast.json", "digest": run.result, "media_type": "application/json"}
-    artifacts = [{**a, "uri": app.engine.artifacts.uri(a["digest"])} for a in document.get("artifacts", [whole])]
-    return {**document, "artifacts": artifacts}
+    artifacts = [{**a, "uri": artifact_uri(a["digest"])} for a in found.get("artifacts", [whole])]
+    if how == "detailed":
+        artifacts = [{**a, "path": str(app.engine.artifacts.path(a["digest"]).absolute())} for a in artifacts]
+    return {**found, "run_id": run.run_id, "artifacts": artifacts}
 
 
-def _paged(document: dict[str, Any], page: Page) -> dict[str, Any]:
-    """A forecast's rows from `first` on, `limit` of them or as many as fit; other documents briefly."""
+def _paged(document: dict[str, Any], page: Page, how: ResponseFormat, *, room: int) -> dict[str, Any]:
+    """A forecast's rows from `first` on, `limit` of them or as many as fit; other documents cut to what fits."""
     if "series" not in document:
-        return brief(document)
+        return fitted(document, how, room=room)
     first, limit = page
     shown: list[dict[str, Any]] = []
-    row, end, room = 0, first, float(FORECAST_CHARACTERS)
+    row, end, left = 0, first, float(FORECAST_CHARACTERS[how])
     for series in document["series"]:
         steps = len(series["ds"])
         low = max(first - row, 0)
         if low < steps and end == row + low:
             cost, header = _characters(series, low)
-            fitting = max(int((room - header) / cost), 0 if shown else 1)
-            taken = min(steps - low, fitting if limit is None else first + limit - end)
+            fits = max(int((left - header) / cost), 0 if shown else 1)
+            taken = min(steps - low, fits if limit is None else first + limit - end)
             if taken > 0:
                 shown.append({n: v[low : low + taken] if isinstance(v, list) else v for n, v in series.items()})
-                end, room = end + taken, room - header - taken * cost
+                end, left = end + taken, left - header - taken * cost
         row += steps
     cut: dict[str, Any] = {**document, "series": shown, "rows_total": row, "has_more": end < row}
     if cut["has_more"]:
@@ -121,7 +155,3 @@ def _characters(series: dict[str, Any], row: int) -> tuple[float, int]:
     one_row = len(json.dumps([value[row] for value in columns.values()]))
     header = {name: 0 if name in columns else value for name, value in series.items()}
     return one_row * 1.15, len(json.dumps(header))
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

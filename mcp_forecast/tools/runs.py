@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from mcp_forecast.tool import Call, Outcome, Tool
 from mcp_forecast.tools.cursor import ROW, RUN_POSITION, make_cursor, read_cursor
+from mcp_forecast.tools.length import ROOM, fitting
 from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
 from mcp_forecast_contracts.runs import (
     CANCEL_RUN,
@@ -43,15 +44,17 @@ def plan_training(app: App, call: Call, request: RunTrainingArguments) -> Traini
         covariates=None if request.covariates is None else tuple(request.covariates),
         season_length=request.season_length,
         test_windows=request.test_windows,
+        preprocessing_id=request.preprocessing_id,
     )
 
 
 def train(app: App, call: Call, request: RunTrainingArguments, plan: TrainingPlan, connection: Connection) -> Outcome:
     """Put the run into the ledger, or find the one that is the same."""
-    run = app.engine.submit(connection, plan, caller=call.caller.id, now=call.at)
-    return Outcome(
-        run_answer(app, run, FIRST_PAGE), {"run_id": run.run_id, "dataset_id": request.dataset_id}, plan.warnings
-    )
+    run = _entered(app, call, plan, connection)
+    refs = {"run_id": run.run_id, "dataset_id": request.dataset_id}
+    if request.preprocessing_id is not None:
+        refs["preprocessing_id"] = request.preprocessing_id
+    return Outcome(run_answer(app, run, FIRST_PAGE), refs, plan.warnings)
 
 
 def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferencePlan:
@@ -63,15 +66,27 @@ def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferenceP
         future=request.future,
         levels=tuple(request.levels or (80, 95)),
     )
+    with app.database.read() as connection:
+        if not app.engine.has_run(connection, plan):
+            app.quotas.require_day(connection, caller=call.caller.id, now=app.clock())
     deadline = call.began + request.wait_s
     return app.engine.try_inline(plan, should_stop=lambda: call.stop.is_set() or time.monotonic() > deadline)
 
 
 def infer(app: App, call: Call, request: RunInferenceArguments, plan: InferencePlan, connection: Connection) -> Outcome:
     """Record the forecast, or queue the run when it was too much to answer inline."""
-    run = app.engine.submit(connection, plan, caller=call.caller.id, now=app.clock())
+    run = _entered(app, call, plan, connection)
     refs = {"run_id": run.run_id, "model_run_id": request.run_id, "dataset_id": plan.dataset_id}
     return Outcome(run_answer(app, run, FIRST_PAGE), refs, plan.warnings)
+
+
+def _entered(app: App, call: Call, plan: TrainingPlan | InferencePlan, connection: Connection) -> Run:
+    """The run of a plan. Only a new one is counted: repeats are free, also when a quota is used up."""
+    now = app.clock()
+    run, new = app.engine.submit(connection, plan, caller=call.caller.id, now=now)
+    if new:
+        app.quotas.admit(connection, run, caller=call.caller.id, now=now)
+    return run
 
 
 def replay(app: App, connection: Connection, stored: dict[str, Any]) -> dict[str, Any] | None:
@@ -93,8 +108,10 @@ async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> 
             told = now
         await anyio.sleep(POLL_S)
         run = _look(app, request.run_id)
-    if run.result is not None and not app.engine.has_document(run):
-        await app.off_loop("read", partial(app.engine.document, run))  # long ones are parsed off the loop, once
+    detailed = request.response_format == "detailed"
+    if run.result is not None and not app.engine.has_document(run, detailed=detailed):
+        # Long ones are parsed off the loop, once.
+        await app.off_loop("read", partial(app.engine.details if detailed else app.engine.document, run))
 
 
 def _look(app: App, run_id: str) -> Run:
@@ -106,7 +123,7 @@ def status(app: App, call: Call, request: GetRunStatusArguments) -> Outcome:
     """The row as it is now, with the result or error once it has ended."""
     start = read_cursor(f"forecast {request.run_id}", request.cursor, ROW) or 0
     run = _look(app, request.run_id)
-    return Outcome(run_answer(app, run, (start, request.limit)), {"run_id": run.run_id})
+    return Outcome(run_answer(app, run, (start, request.limit), request.response_format), {"run_id": run.run_id})
 
 
 def cancel(app: App, call: Call, request: CancelRunArguments, prepared: None, connection: Connection) -> Outcome:
@@ -122,12 +139,10 @@ def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
     with app.database.read() as connection:
         found = app.engine.runs_page(connection, request.kind, request.state, after, request.limit + 1)
         total = app.engine.runs_total(connection, request.kind, request.state)
-    runs = found[: request.limit]
-    result: dict[str, Any] = {
-        "runs": [run_line(app, run) for run in runs],
-        "total": total,
-        "has_more": len(found) > len(runs),
-    }
+    lines = [run_line(app, run, request.response_format) for run in found[: request.limit]]
+    shown = lines[: fitting(lines, room=ROOM[request.response_format])]
+    runs = found[: len(shown)]
+    result: dict[str, Any] = {"runs": shown, "total": total, "has_more": len(found) > len(runs)}
     if len(found) > len(runs):
         result["next_cursor"] = make_cursor(listing, [runs[-1].created_at, runs[-1].run_id])
     return Outcome(result)

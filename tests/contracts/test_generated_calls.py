@@ -12,26 +12,22 @@ import jsonschema
 import pytest
 from anyio.from_thread import start_blocking_portal
 from conftest import Desk
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis_jsonschema import from_schema
+from instances import ODD, QUICK, accepted
 from sqlalchemy import text
 
 from mcp_forecast.app import open_app
 from mcp_forecast.settings import read_settings
 from mcp_forecast_contracts.catalogue import ORDER, documents
 from mcp_forecast_contracts.errors import CODES
-from mcp_forecast_contracts.registry import CONTRACTS
 
-EXAMPLES = 100  # per tool and kind: 100 valid and 100 mutated calls
-EACH = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
-ODD: st.SearchStrategy[Any] = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.just("x" * 100_000), st.just(2**70),
-    st.lists(st.integers(), max_size=2), st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-    st.just("../../etc"),
-)  # fmt: skip
+EXAMPLES = 25  # per tool and kind; 500 on the wire, by both doors, are made by benchmarks/torture_calls.py
+# Beyond the schema: what fits it and is still refused as an argument, because no portable schema can say it. Errors of
+# these fields, and those that say ONE_OF (exactly one of two, different items), are no disagreement of the two.
+BEYOND = {("get_audit_trail", "since"), ("get_audit_trail", "until")}  # days that no month has
+EACH = settings(QUICK, max_examples=EXAMPLES)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +68,8 @@ def test_valid_calls_get_a_typed_answer_and_most_pass_the_contract(desk: Desk, t
     def each(arguments: dict[str, Any]) -> None:
         answer = typed(desk, tool, arguments)
         refused = {} if answer["ok"] else answer["error"]
-        one_of = refused.get("details", {}).get("reason") == "ONE_OF"  # fits the contract, but not the rule beyond it
-        codes["ONE_OF" if one_of else refused.get("code", "OK")] += 1
+        beyond = refused.get("details", {}).get("reason") == "ONE_OF" or (tool, refused.get("field")) in BEYOND
+        codes["BEYOND" if beyond else refused.get("code", "OK")] += 1
 
     each()
     assert codes["INVALID_ARGUMENTS"] <= 0.4 * codes.total(), codes
@@ -82,7 +78,6 @@ def test_valid_calls_get_a_typed_answer_and_most_pass_the_contract(desk: Desk, t
 @pytest.mark.parametrize("tool", ORDER)
 def test_mutated_calls_are_refused_without_effect(desk: Desk, tool: str) -> None:
     schema = documents()[tool]["input_schema"]
-    judge = jsonschema.Draft202012Validator(schema)
     names = [*schema["properties"], "unknown", "Horizon", ""]
 
     @EACH
@@ -91,29 +86,8 @@ def test_mutated_calls_are_refused_without_effect(desk: Desk, tool: str) -> None
         mutated = {**arguments, name: value}
         before = effects(desk)
         answer = typed(desk, tool, mutated)
-        if not judge.is_valid(mutated):
+        if not accepted(schema, mutated):
             assert answer["error"]["code"] == "INVALID_ARGUMENTS", (mutated, answer)
             assert effects(desk) == before
-
-    each()
-
-
-@pytest.mark.parametrize("tool", ORDER)
-def test_the_model_and_the_published_schema_accept_the_same(tool: str) -> None:
-    schema = documents()[tool]["input_schema"]
-    judge = jsonschema.Draft202012Validator(schema)
-    names = list(schema["properties"]) or ["x"]
-
-    @EACH
-    @given(from_schema(schema), st.sampled_from(names), ODD | st.sampled_from([1.0, 1.5, "1", -1, 0, 10**9]))
-    def each(arguments: dict[str, Any], name: str, value: Any) -> None:
-        for candidate in (arguments, {**arguments, name: value}):
-            try:
-                CONTRACTS[tool].arguments.model_validate(candidate)
-                accepted = True
-            except ValueError:
-                accepted = False
-            finite = value == value and value not in (float("inf"), float("-inf"))
-            assert accepted == judge.is_valid(candidate) or not finite, candidate
 
     each()

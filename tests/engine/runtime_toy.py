@@ -3,6 +3,8 @@
 python runtime_toy.py worker HOME RUN_ID EPOCH     what a supervisor spawns
 python runtime_toy.py server HOME                  a process that runs a supervisor until it is ended
 python runtime_toy.py submit HOME KEYS             asks for KEYS runs and prints their ids
+
+Its rows are in SQLite, or where TOY_DATABASE says; that PostgreSQL database has its tables already.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.runtime.supervisor import Supervisor
 from mcp_forecast_engine.store.artifacts import ArtifactStore
-from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.store.database import Database, open_database
 from mcp_forecast_engine.store.identity import digest, short_id
 
 STEPS: Final = ("gather", "train", "judge")
@@ -44,8 +46,9 @@ WORKER_POINTS: Final = (
 SERVER_POINTS: Final = ("claimed", "spawned")
 CRASH_AT: Final = "TOY_CRASH_AT"
 LEASE: Final = "TOY_LEASE_S"
+DATABASE: Final = "TOY_DATABASE"
 LEASE_S: Final = 1.0
-START_S: Final = 1.5
+START_S: Final = 3.0
 POLL_S: Final = 0.1
 
 
@@ -56,6 +59,12 @@ class Home:
     path: Path
     database: Database
     artifacts: ArtifactStore
+    address: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process of this home has to be told."""
+        return {**os.environ, DATABASE: self.address}
 
     def submit(self, work: str = "steps", *, seed: int = 0, wall_limit_s: float = 60.0) -> Run:
         """Ask for a run that does `work`."""
@@ -64,14 +73,14 @@ class Home:
         with self.database.command() as connection:
             run, _ = ledger.submit(
                 connection, run_id=short_id("run", key), run_key=key, kind="training", plan=plan, caller="test",
-                wall_limit_s=wall_limit_s, now=time.time(),
+                wall_limit_s=wall_limit_s, now=self.database.clock(),
             )  # fmt: skip
         return run
 
     def claim(self, lease_s: float = LEASE_S, owner: str = "elsewhere/1") -> Run | None:
         """Take the next run, as a server would."""
         with self.database.command() as connection:
-            return lease.claim(connection, owner=owner, lease_s=lease_s, max_running=8, now=time.time())
+            return lease.claim(connection, owner=owner, lease_s=lease_s, max_running=8, now=self.database.clock())
 
     def run(self, run_id: str) -> Run:
         """The run as it is now."""
@@ -81,7 +90,7 @@ class Home:
     def cancel(self, run_id: str) -> Run:
         """Ask for its cancellation."""
         with self.database.command() as connection:
-            return ledger.request_cancel(connection, run_id, time.time())
+            return ledger.request_cancel(connection, run_id, self.database.clock())
 
     def steps(self, run_id: str) -> dict[str, str]:
         """The finished steps of a run and the digests they left."""
@@ -101,7 +110,9 @@ class Home:
     def spawn_worker(self, run: Run, environment: Mapping[str, str] | None = None) -> int:
         """Start a worker process for a claimed run."""
         command = (sys.executable, __file__, "worker", str(self.path), run.run_id, str(run.epoch))
-        return process.spawn(command, {**os.environ, **(environment or {})}, self.path / "logs" / f"{run.run_id}.log")
+        return process.spawn(
+            command, {**self.environment, **(environment or {})}, self.path / "logs" / f"{run.run_id}.log"
+        )
 
     @contextmanager
     def supervised(
@@ -111,7 +122,7 @@ class Home:
         supervisor = Supervisor(
             database=self.database,
             launch=lambda run: self.spawn_worker(run, {CRASH_AT: crash_at, LEASE: str(lease_s)}),
-            sweep=self.artifacts.sweep, owner=f"server-{os.getpid()}", clock=time.time, milestone=milestone,
+            sweep=self.artifacts.sweep, owner=f"server-{os.getpid()}", clock=self.database.clock, milestone=milestone,
             lease_s=lease_s, max_running=2, start_s=START_S, poll_s=POLL_S,
         )  # fmt: skip
         try:
@@ -125,14 +136,14 @@ class Home:
         return self.run(run_id)
 
 
-def open_home(path: Path) -> Home:
+def open_home(path: Path, address: str = "") -> Home:
     """Open a home, making its tables if they are not there."""
     path.mkdir(parents=True, exist_ok=True)
-    if not (path / "forecast.db").exists():
+    if not address and not (path / "forecast.db").exists():
         engine = create_engine(f"sqlite:///{path / 'forecast.db'}")
         SQLModel.metadata.create_all(engine)
         engine.dispose()
-    return Home(path, Database(path / "forecast.db"), ArtifactStore(path / "artifacts"))
+    return Home(path, open_database(address or path / "forecast.db"), ArtifactStore(path / "artifacts"), address)
 
 
 def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
@@ -159,13 +170,12 @@ def crash_once(home: Path, point: str) -> Milestone:
     return milestone
 
 
-def start_server(home: Path, crash_at: str = "") -> subprocess.Popen[bytes]:
+def start_server(home: Path, crash_at: str = "", *, address: str = "") -> subprocess.Popen[bytes]:
     """A server in a process of its own."""
     log = (home / "server.log").open("ab")
+    environment = {**os.environ, CRASH_AT: crash_at, DATABASE: address}
     with log:
-        return subprocess.Popen(
-            [sys.executable, __file__, "server", str(home)], env={**os.environ, CRASH_AT: crash_at}, stderr=log
-        )
+        return subprocess.Popen([sys.executable, __file__, "server", str(home)], env=environment, stderr=log)
 
 
 def perform(job: Job, home: Path) -> bytes:
@@ -234,7 +244,7 @@ WORKS: Final[dict[str, Callable[[Job, Path], Any]]] = {
 def _worker(home: Home, run_id: str, epoch: str) -> None:
     code = worker.work(
         run_id, int(epoch), database=home.database, artifacts=home.artifacts,
-        perform=lambda job: perform(job, home.path), clock=time.time,
+        perform=lambda job: perform(job, home.path), clock=home.database.clock,
         milestone=crash_once(home.path, os.environ.get(CRASH_AT, "")),
         lease_s=float(os.environ.get(LEASE, LEASE_S)),
     )  # fmt: skip
@@ -255,4 +265,4 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     mode, folder, *rest = sys.argv[1:]
     modes: dict[str, Callable[..., None]] = {"worker": _worker, "server": _server, "submit": _submit}
-    modes[mode](open_home(Path(folder)), *rest)
+    modes[mode](open_home(Path(folder), os.environ.get(DATABASE, "")), *rest)

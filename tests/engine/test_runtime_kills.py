@@ -12,15 +12,19 @@ from pathlib import Path
 
 import pytest
 import runtime_toy as toy
+from postgres_server import OWNER, as_role
 
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.runtime import process
 from mcp_forecast_engine.runtime.supervisor import Patience
+from mcp_forecast_engine.store.database import open_database
+
+BOTH_DATABASES = True
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[toy.Home]:
-    opened = toy.open_home(tmp_path)
+def home(tmp_path: Path, database_address: str) -> Iterator[toy.Home]:
+    opened = toy.open_home(tmp_path, database_address)
     yield opened
     opened.database.close()
 
@@ -58,7 +62,7 @@ def test_a_server_killed_at_this_point_leaves_a_run_that_another_server_ends(
     home: toy.Home, unkilled: tuple[str | None, dict[str, str]], point: str
 ) -> None:
     run_id = home.submit().run_id
-    server = toy.start_server(home.path, crash_at=point)
+    server = toy.start_server(home.path, crash_at=point, address=home.address)
     assert server.wait(timeout=10) == -signal.SIGKILL
     with home.supervised():
         ended = home.wait_for_end(run_id)
@@ -68,7 +72,7 @@ def test_a_server_killed_at_this_point_leaves_a_run_that_another_server_ends(
 
 def test_a_worker_outlives_the_server_that_started_it(home: toy.Home) -> None:
     run_id = home.submit("waits").run_id
-    server = toy.start_server(home.path)
+    server = toy.start_server(home.path, address=home.address)
     toy.until(lambda: home.made() == ["gather"])
     server.kill()
     server.wait()
@@ -94,7 +98,7 @@ def test_a_run_whose_workers_always_die_fails_after_two_and_may_be_asked_for_aga
 
 def test_four_processes_that_ask_for_the_same_ten_keys_get_ten_runs(home: toy.Home) -> None:
     command = [sys.executable, toy.__file__, "submit", str(home.path), "10"]
-    callers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    callers = [subprocess.Popen(command, stdout=subprocess.PIPE, env=home.environment, text=True) for _ in range(4)]
     answers = [caller.communicate(timeout=20)[0].split() for caller in callers]
     assert all(len(answer) == 10 and answer == answers[0] for answer in answers)
     claimed = [home.claim(lease_s=60.0) for _ in range(8)]
@@ -105,7 +109,7 @@ def test_four_processes_that_ask_for_the_same_ten_keys_get_ten_runs(home: toy.Ho
 
 def test_two_servers_share_a_home_and_do_each_run_once(home: toy.Home) -> None:
     wanted = [home.submit(seed=seed).run_id for seed in range(4)]
-    server = toy.start_server(home.path)
+    server = toy.start_server(home.path, address=home.address)
     with home.supervised():
         ends = [home.wait_for_end(run_id) for run_id in wanted]
     server.kill()
@@ -116,14 +120,16 @@ def test_two_servers_share_a_home_and_do_each_run_once(home: toy.Home) -> None:
 
 def test_a_server_goes_on_when_the_store_answers_again(home: toy.Home) -> None:
     run_id = home.submit().run_id
-    with home.database.command() as connection:
+    owner = open_database(as_role(home.address, OWNER) or home.path / "forecast.db")
+    with owner.command() as connection:
         connection.exec_driver_sql("ALTER TABLE run RENAME TO away")
     with home.supervised():
         with pytest.raises(StoreUnavailable):
             home.run(run_id)
-        with home.database.command() as connection:
+        with owner.command() as connection:
             connection.exec_driver_sql("ALTER TABLE away RENAME TO run")
         assert home.wait_for_end(run_id).state == "SUCCEEDED"
+    owner.close()
 
 
 def test_workers_that_cannot_be_started_are_lost_workers(home: toy.Home) -> None:

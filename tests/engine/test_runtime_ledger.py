@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,13 @@ from mcp_forecast_engine.runtime import lease, ledger
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.runtime.run import STATES, TRANSITIONS, Progress, Run
 
+BOTH_DATABASES = True
 DIGEST = "sha256:" + "0" * 64
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[toy.Home]:
-    opened = toy.open_home(tmp_path)
+def home(tmp_path: Path, database_address: str) -> Iterator[toy.Home]:
+    opened = toy.open_home(tmp_path, database_address)
     yield opened
     opened.database.close()
 
@@ -43,7 +46,7 @@ def _claim(home: toy.Home, now: float, *, most: int = 8) -> Run | None:
 
 def _finished(home: toy.Home, name: str, now: float = 0.0) -> Run:
     with home.database.command() as connection:
-        return ledger.record_finished(
+        run, _ = ledger.record_finished(
             connection,
             run_id=f"run_{name}",
             run_key=name,
@@ -53,6 +56,7 @@ def _finished(home: toy.Home, name: str, now: float = 0.0) -> Run:
             result=DIGEST,
             now=now,
         )
+        return run
 
 
 def _fail(home: toy.Home, run: Run, disposition: str) -> Run:
@@ -78,6 +82,25 @@ def test_the_oldest_queued_run_is_claimed_first_and_no_more_than_the_home_may_ru
     taken = [_claim(home, 4.0, most=2) for _ in range(3)]
     assert [run and run.run_key for run in taken] == ["early", "late", None]
     assert _claim(home, 15.0, most=2) is not None  # leases have run out
+
+
+def test_claims_of_many_servers_at_one_instant_never_exceed_what_the_home_may_run(home: toy.Home) -> None:
+    for number in range(12):
+        _submit(home, str(number))
+    servers = [toy.open_home(home.path, home.address) for _ in range(6)]
+    together = threading.Barrier(len(servers))
+
+    def claim_twice(server: toy.Home) -> list[Run | None]:
+        together.wait()
+        return [_claim(server, 1.0, most=5) for _ in range(2)]
+
+    with ThreadPoolExecutor(len(servers)) as threads:
+        taken = [run.run_id for pair in threads.map(claim_twice, servers) for run in pair if run is not None]
+    for server in servers:
+        server.database.close()
+    assert len(taken) == len(set(taken)) == 5
+    with home.database.read() as connection:
+        assert ledger.counts(connection)["RUNNING"] == 5
 
 
 def test_a_lost_run_is_taken_over_once_and_then_failed_so_that_a_repeat_may_cure_it(home: toy.Home) -> None:

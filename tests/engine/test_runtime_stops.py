@@ -19,10 +19,12 @@ from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.runtime.worker import work as do_work
 
+BOTH_DATABASES = True
+
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[toy.Home]:
-    opened = toy.open_home(tmp_path)
+def home(tmp_path: Path, database_address: str) -> Iterator[toy.Home]:
+    opened = toy.open_home(tmp_path, database_address)
     yield opened
     opened.database.close()
 
@@ -80,8 +82,8 @@ def test_a_queued_run_is_cancelled_at_once(home: toy.Home) -> None:
 
 def _work_here(home: toy.Home, run: Run, perform: Callable[[Job], bytes]) -> int:
     return do_work(
-        run.run_id, run.epoch, database=home.database, artifacts=home.artifacts, perform=perform, clock=time.time,
-        milestone=lambda name: None, lease_s=60.0,
+        run.run_id, run.epoch, database=home.database, artifacts=home.artifacts, perform=perform,
+        clock=home.database.clock, milestone=lambda name: None, lease_s=60.0,
     )  # fmt: skip
 
 

@@ -1,70 +1,74 @@
-"""The database: a bounded wait for other writers, an end that blocks on nobody, and rows that only grow."""
+"""The database, whichever it is: a bounded wait for other writers, all or nothing, an end that blocks on nobody."""
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect
-from sqlmodel import SQLModel
+from postgres_server import OWNER, as_role
+from sqlalchemy import Column, Integer, MetaData, Table, func, insert, select
+from sqlalchemy.exc import IntegrityError
 
-from mcp_forecast.home import open_home
-from mcp_forecast.migrations.metadata import METADATA
 from mcp_forecast_engine.errors import StoreUnavailable
-from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.store.address import Address
+from mcp_forecast_engine.store.database import Database, open_database
 
-ENTRY = (
-    "INTO audit_entry (seq, request_id, tool, caller, code, body, leaf_hash) VALUES (1, '{}', 't', 'c', 'OK', x'', x'')"
-)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "forecast.db"
+BOTH_DATABASES = True
+ROWS = Table("t", MetaData(), Column("x", Integer, primary_key=True, autoincrement=False))
+WRITE = insert(ROWS)
+COUNT = select(func.count()).select_from(ROWS)
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    opened = Database(path)
+def address(tmp_path: Path, database_address: str) -> Address:
+    """A database whose tables are ours to make."""
+    return as_role(database_address, OWNER) or tmp_path / "forecast.db"
+
+
+@pytest.fixture
+def database(address: Address) -> Iterator[Database]:
+    opened = open_database(address)
     with opened.command() as connection:
-        connection.exec_driver_sql("CREATE TABLE t (x)")
+        ROWS.create(connection)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def guard(path: Path, database: Database) -> Iterator[int]:
-    """The guard as another process has it."""
-    handle = os.open(path.with_name("wal.lock"), os.O_RDWR)
-    yield handle
-    os.close(handle)
+def other(address: Address, database: Database) -> Iterator[Database]:
+    """The same database as another process has it open."""
+    opened = open_database(address)
+    yield opened
+    opened.close()
 
 
-def write(database: Database, wait_s: float) -> None:
+def write(database: Database, wait_s: float = 0.0) -> None:
     with database.command(wait_s=wait_s) as connection:
-        connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+        connection.execute(WRITE, {"x": count(database) + 1})
 
 
-def test_a_command_waits_as_long_as_it_may_for_another_writer_and_no_longer(path: Path, database: Database) -> None:
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    for wait_s in (0.0, 0.3):
-        began = time.monotonic()
-        with pytest.raises(StoreUnavailable):
-            write(database, wait_s)
-        assert wait_s - 0.05 <= time.monotonic() - began < wait_s + 0.5
-    other.execute("ROLLBACK")
-    write(database, 0.0)
-    other.close()
+def count(database: Database) -> int:
+    with database.read() as connection:
+        return int(connection.execute(COUNT).scalar_one())
 
 
-def test_a_command_waits_no_longer_for_a_thread_or_for_the_guard(database: Database, guard: int) -> None:
+def test_a_command_waits_as_long_as_it_may_for_another_writer_and_no_longer(
+    database: Database, other: Database
+) -> None:
+    with other.command():
+        for wait_s in (0.0, 0.3):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable, match=r"busy|locked"):
+                write(database, wait_s)
+            assert wait_s - 0.05 <= time.monotonic() - began < wait_s + 0.5
+        assert count(database) == 0
+    write(database)
+
+
+def test_a_command_waits_no_longer_for_a_thread_of_its_process(database: Database) -> None:
     inside, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -79,34 +83,71 @@ def test_a_command_waits_no_longer_for_a_thread_or_for_the_guard(database: Datab
         write(database, 0.1)
     done.set()
     thread.join()
-    fcntl.flock(guard, fcntl.LOCK_EX)
-    with pytest.raises(StoreUnavailable, match="another process"):
-        write(database, 0.1)
-    fcntl.flock(guard, fcntl.LOCK_UN)
-    write(database, 0.1)
+    write(database)
 
 
-def test_closing_blocks_on_no_other_process_and_leaves_its_log_alone(
-    path: Path, database: Database, guard: int
+def test_commands_of_many_processes_never_see_each_other_half_done(database: Database, address: Address) -> None:
+    def add_ten() -> None:
+        mine = open_database(address)
+        for _ in range(10):
+            with mine.command() as connection:
+                seen = int(connection.execute(COUNT).scalar_one())
+                connection.execute(WRITE, {"x": seen + 1})  # a number read twice would break the key
+        mine.close()
+
+    threads = [threading.Thread(target=add_ten) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as connection:
+        assert list(connection.execute(select(ROWS.c.x).order_by(ROWS.c.x)).scalars()) == list(range(1, 41))
+
+
+def test_a_command_that_fails_leaves_nothing_and_the_next_one_works(database: Database) -> None:
+    def write_and_fail() -> None:
+        with database.command() as connection:
+            connection.execute(WRITE, {"x": 1})
+            raise KeyError("ours")
+
+    with pytest.raises(KeyError):
+        write_and_fail()
+    assert count(database) == 0
+    write(database)
+    with pytest.raises(IntegrityError), database.command() as connection:
+        connection.execute(WRITE, [{"x": 2}, {"x": 2}])
+    assert count(database) == 1
+    write(database)
+
+
+def test_a_statement_of_a_read_sees_the_newest_commit_and_may_write_nothing(
+    database: Database, other: Database
 ) -> None:
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    fcntl.flock(guard, fcntl.LOCK_SH)
-    log = path.with_name("forecast.db-wal").read_bytes()
-    began = time.monotonic()
-    database.close()
-    assert time.monotonic() - began < 0.5
-    assert path.with_name("forecast.db-wal").read_bytes() == log != b""
-    other.execute("INSERT INTO t VALUES (2)")
-    other.execute("COMMIT")
-    assert other.execute("SELECT x FROM t").fetchall() == [(2,)]
-    other.close()
+    with database.read() as connection:
+        assert connection.execute(COUNT).scalar_one() == 0
+        write(other)
+        assert connection.execute(COUNT).scalar_one() == 1
+        with pytest.raises(Exception, match=r"read-?only"):
+            connection.execute(WRITE, {"x": 7})
+    assert count(database) == 1
 
 
-def test_closing_alone_writes_everything_into_the_one_file(path: Path, database: Database) -> None:
-    write(database, 0.0)
-    database.close()
-    assert not path.with_name("forecast.db-wal").exists()
+def test_a_table_that_is_gone_is_a_typed_error_and_the_connection_stays_usable(database: Database) -> None:
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="nowhere"), database.read() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM nowhere")
+        with pytest.raises(StoreUnavailable, match="nowhere"), database.command() as connection:
+            connection.exec_driver_sql("SELECT 1 FROM nowhere")
+        write(database)
+
+
+def test_closing_blocks_on_no_other_process(database: Database, other: Database) -> None:
+    with other.command() as connection:
+        began = time.monotonic()
+        database.close()
+        assert time.monotonic() - began < 0.5
+        connection.execute(WRITE, {"x": 2})
+    assert count(other) == 1
 
 
 def test_closing_blocks_on_no_thread_of_ours_either(database: Database) -> None:
@@ -115,37 +156,21 @@ def test_closing_blocks_on_no_thread_of_ours_either(database: Database) -> None:
         closer.start()
         closer.join(timeout=2.0)
         assert not closer.is_alive()
-        connection.exec_driver_sql("INSERT INTO t VALUES (1)")
-    with database.read() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM t").scalar() == 1
+        connection.execute(WRITE, {"x": 1})
+    assert count(database) == 1
 
 
 def test_a_closed_database_refuses_reads_and_commands(database: Database) -> None:
     database.close()
     database.close()
     with pytest.raises(StoreUnavailable, match="closed"):
-        write(database, 0.0)
+        write(database)
     with pytest.raises(StoreUnavailable, match="closed"), database.read():
         pass
 
 
-@pytest.mark.parametrize("how", ["INSERT OR REPLACE", "REPLACE"])
-def test_an_entry_of_the_log_cannot_be_written_over(tmp_path: Path, path: Path, how: str) -> None:
-    open_home(tmp_path, path).close()
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute(f"INSERT {ENTRY.format('real')}")
-    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-        other.execute(f"{how} {ENTRY.format('forged')}")
-    assert other.execute("SELECT request_id FROM audit_entry").fetchall() == [("real",)]
-    other.execute(f"INSERT {ENTRY.format('next').replace('VALUES (1', 'VALUES (NULL')}")
-    assert other.execute("SELECT seq FROM audit_entry ORDER BY seq").fetchall() == [(1,), (2,)]
-    other.close()
-
-
-def test_the_migrated_tables_have_the_columns_that_the_rows_have(tmp_path: Path, path: Path) -> None:
-    database = open_home(tmp_path, path)
-    assert METADATA is SQLModel.metadata
-    with database.read() as connection:
-        found = {table: {c["name"] for c in inspect(connection).get_columns(table)} for table in ("dataset", "run")}
-    database.close()
-    assert found == {table: {c.name for c in METADATA.tables[table].columns} for table in found}
+def test_all_who_share_a_database_read_the_same_time(database: Database, other: Database) -> None:
+    assert abs(database.clock() - other.clock()) < 0.1
+    assert abs(database.clock() - time.time()) < 1.0  # the server of these tests runs on this machine
+    first = database.clock()
+    assert 0.0 <= database.clock() - first < 1.0

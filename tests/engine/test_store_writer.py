@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from postgres_server import OWNER, as_role
 from runtime_toy import until
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, insert, select
 
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store import writer as writer_module
-from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.store.database import Database, open_database
 from mcp_forecast_engine.store.writer import Writer
 
+BOTH_DATABASES = True
+ENTRY = Table(
+    "entry", MetaData(), Column("seq", Integer, primary_key=True), Column("body", Text, nullable=False)
+)  # fmt: skip
 Start = Callable[..., Writer[object]]
 
 
+class Other:
+    """Another process that writes, for what locks are concerned: a database of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database, self._held = database, ExitStack()
+
+    def hold(self) -> None:
+        """Be in the middle of a command."""
+        self._held.enter_context(self._database.command())
+
+    def release(self) -> None:
+        """Have done with it."""
+        self._held.close()
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path / "forecast.db")
+def database(tmp_path: Path, database_address: str) -> Iterator[Database]:
+    opened = open_database(as_role(database_address, OWNER) or tmp_path / "forecast.db")
     with opened.command() as connection:
-        connection.exec_driver_sql("CREATE TABLE entry (seq INTEGER PRIMARY KEY, body TEXT NOT NULL)")
+        ENTRY.create(connection)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def other(tmp_path: Path, database: Database) -> Iterator[sqlite3.Connection]:
-    """Another process, for what locks are concerned: a connection that knows nothing of ours."""
-    connection = sqlite3.connect(tmp_path / "forecast.db", isolation_level=None)
-    yield connection
-    connection.close()
+def other(tmp_path: Path, database_address: str, database: Database) -> Iterator[Other]:
+    opened = open_database(as_role(database_address, OWNER) or tmp_path / "forecast.db")
+    process = Other(opened)
+    yield process
+    process.release()
+    opened.close()
 
 
 @pytest.fixture
@@ -55,28 +76,28 @@ def enter_group(connection: Connection, entries: Sequence[object]) -> None:
     for entry in entries:
         if not isinstance(entry, str):
             raise TypeError(f"{entry!r} cannot be built")
-        connection.exec_driver_sql("INSERT INTO entry (body) VALUES (?)", (entry,))
+        connection.execute(insert(ENTRY), {"body": entry})
 
 
 def stored(database: Database) -> list[str]:
     with database.read() as connection:
-        return list(connection.exec_driver_sql("SELECT body FROM entry ORDER BY seq").scalars())
+        return list(connection.execute(select(ENTRY.c.body).order_by(ENTRY.c.seq)).scalars())
 
 
 def add(name: str) -> Callable[[Connection], object]:
-    return lambda connection: connection.exec_driver_sql("INSERT INTO entry (body) VALUES (?)", (name,)) and name
+    return lambda connection: connection.execute(insert(ENTRY), {"body": name}) and name
 
 
 def test_entries_that_could_not_be_stored_are_stored_before_the_next_ones(
-    database: Database, other: sqlite3.Connection, start: Start, caplog: pytest.LogCaptureFixture
+    database: Database, other: Other, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     writer = start()
-    other.execute("BEGIN IMMEDIATE")
+    other.hold()
     for name in ("first", "second"):
         writer.enter(name)
     until(lambda: "wait for the database" in caplog.text)
     writer.enter("third")
-    other.execute("ROLLBACK")
+    other.release()
     until(lambda: len(stored(database)) == 3)
     assert stored(database) == ["first", "second", "third"]
 
@@ -94,41 +115,39 @@ def test_an_entry_that_cannot_be_built_is_lost_alone_and_aloud(
 
 def test_of_too_many_waiting_entries_the_oldest_are_dropped_and_counted(
     database: Database,
-    other: sqlite3.Connection,
+    other: Other,
     start: Start,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(writer_module, "MOST_KEPT", 3)
     writer = start()
-    other.execute("BEGIN IMMEDIATE")
+    other.hold()
     for number in range(5):
         writer.enter(str(number))
     until(lambda: "2 audit entries are lost" in caplog.text)
-    other.execute("ROLLBACK")
+    other.release()
     until(lambda: len(stored(database)) == 3)
     assert stored(database) == ["2", "3", "4"]
 
 
 def test_a_command_behind_a_group_waits_no_longer_than_the_group_may(
-    database: Database, other: sqlite3.Connection, start: Start
+    database: Database, other: Other, start: Start
 ) -> None:
     writer = start()
-    other.execute("BEGIN IMMEDIATE")
+    other.hold()
     writer.enter("entry")
     until(lambda: writer._entries.empty())  # the group is at it
     began = time.monotonic()
     command = writer.submit(add("command"))
-    other.execute("ROLLBACK")
+    other.release()
     assert command.result() == "command"
     assert time.monotonic() - began < 1.0
 
 
-def test_commands_that_wait_for_a_locked_database_wait_at_the_same_time(
-    other: sqlite3.Connection, start: Start
-) -> None:
+def test_commands_that_wait_for_a_locked_database_wait_at_the_same_time(other: Other, start: Start) -> None:
     writer = start(busy_s=0.4)
-    other.execute("BEGIN IMMEDIATE")
+    other.hold()
     began = time.monotonic()
     commands = [writer.submit(add(str(number))) for number in range(20)]
     for command in commands:
@@ -156,10 +175,10 @@ def test_closing_does_all_that_was_asked_for_and_the_last_word_comes_last(databa
 
 @pytest.mark.parametrize("pending", ["nothing", "entry", "command"])
 def test_closing_is_quick_while_another_process_writes_and_says_that_something_was_left(
-    database: Database, other: sqlite3.Connection, start: Start, pending: str
+    tmp_path: Path, database_address: str, database: Database, other: Other, start: Start, pending: str
 ) -> None:
     writer = start()
-    other.execute("BEGIN IMMEDIATE")
+    other.hold()
     if pending == "command":
         command = writer.submit(add("command"))
         until(command.running)
@@ -169,18 +188,19 @@ def test_closing_is_quick_while_another_process_writes_and_says_that_something_w
     assert not writer.close(add("last"))
     database.close()
     assert time.monotonic() - began < 1.0
-    assert other.execute("SELECT count(*) FROM entry").fetchone() == (0,)  # so the next start knows of an unclean end
-    other.execute("ROLLBACK")
+    third = open_database(as_role(database_address, OWNER) or tmp_path / "forecast.db")
+    assert stored(third) == []  # so the next start knows of an unclean end
+    third.close()
 
 
 def test_the_last_word_is_not_said_while_entries_are_left(
-    database: Database, other: sqlite3.Connection, start: Start, caplog: pytest.LogCaptureFixture
+    database: Database, other: Other, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     writer = start()
-    other.execute("BEGIN IMMEDIATE")
+    other.hold()
     writer.enter("entry")
     until(lambda: "wait for the database" in caplog.text)
     assert not writer.close(add("last"))
-    other.execute("ROLLBACK")
+    other.release()
     assert stored(database) == []

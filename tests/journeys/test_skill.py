@@ -13,7 +13,7 @@ from typing import Any
 from conftest import Desk
 from skills_ref import validate
 
-from mcp_forecast_contracts.catalogue import documents
+from mcp_forecast_contracts.catalogue import documents, tools
 from mcp_forecast_contracts.data import RegisterDatasetArguments
 from mcp_forecast_contracts.errors import CODES
 from mcp_forecast_contracts.runs import RunInferenceArguments
@@ -44,7 +44,7 @@ def test_the_skill_is_valid_and_short() -> None:
 
 
 def test_every_tool_is_in_the_skill() -> None:
-    assert [name for name in documents() if f"`{name}`" not in BODY] == []
+    assert [tool["name"] for tool in tools() if f"`{tool['name']}`" not in BODY] == []
 
 
 def test_every_name_in_the_skill_exists_in_a_contract_or_a_real_answer(desk: Desk) -> None:

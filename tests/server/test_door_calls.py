@@ -44,7 +44,12 @@ async def test_the_tools_are_listed_as_the_contracts_have_them(mode: str) -> Non
 async def test_only_what_is_there_is_announced(mode: str) -> None:
     async with client_of(StandInDesk(), mode) as client:
         announced = client.server_capabilities.model_dump(exclude_none=True, by_alias=True)
-        assert announced == {"tools": {"listChanged": False}}
+        assert announced == {
+            "completions": {},
+            "prompts": {"listChanged": False},
+            "resources": {"listChanged": False, "subscribe": False},
+            "tools": {"listChanged": False},
+        }
         assert client.instructions == INSTRUCTIONS
         info = client.server_info
         assert info is not None
@@ -53,7 +58,7 @@ async def test_only_what_is_there_is_announced(mode: str) -> None:
 
 async def test_the_instructions_fit_what_every_client_keeps_and_name_every_tool_that_exists() -> None:
     assert len(INSTRUCTIONS) <= 2000
-    assert [name for name in catalogue.ORDER if name not in INSTRUCTIONS] == []
+    assert [tool["name"] for tool in catalogue.tools() if tool["name"] not in INSTRUCTIONS] == []
 
 
 async def test_a_cursor_nobody_gave_out_is_refused() -> None:

@@ -26,7 +26,8 @@ from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from mcp_forecast.caller import Caller
-from mcp_forecast.http.server import HomeToken, build_http, listen, serve_http
+from mcp_forecast.http.callers import Callers
+from mcp_forecast.http.server import build_http, listen, serve_http
 from mcp_forecast.http.token import TokenUnsafe, token_of
 from mcp_forecast.settings import Settings
 
@@ -221,8 +222,8 @@ def test_answers_are_not_held_back_by_the_network_stack() -> None:
         assert listener.proto == socket.IPPROTO_TCP  # asyncio's condition for TCP_NODELAY
 
 
-def test_only_the_token_itself_is_known() -> None:
-    known = HomeToken(TOKEN, ("forecast:read",))
+def test_only_the_token_itself_is_known(tmp_path: Path) -> None:
+    known = Callers(tmp_path, TOKEN, ("forecast:read",))
     assert anyio.run(known.verify_token, TOKEN) is not None
     assert [anyio.run(known.verify_token, wrong) for wrong in ("", "t", TOKEN + "t", "é")] == [None] * 4
     assert TOKEN not in repr(vars(known))

@@ -20,6 +20,7 @@ from mcp_forecast_audit.tables import EntryRow
 from mcp_forecast_contracts.catalogue import documents
 from mcp_forecast_engine.store.tables import DatasetRow
 
+BOTH_DATABASES = True
 ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
 REGISTER = {"rows": ROWS, "freq": "D", "idempotency_key": "first"}
 

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from mcp_forecast.settings import Settings, child_environment
 
+BOTH_DATABASES = True
 ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
 RACER = """
 import json, sys, threading

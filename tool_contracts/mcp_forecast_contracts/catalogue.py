@@ -12,11 +12,16 @@ META_KEY: Final = "io.github.mcp-forecast/contract"
 ORDER: Final = (
     "register_dataset",
     "describe_dataset",
+    "run_preprocessing",
     "run_training",
     "run_inference",
     "get_run_status",
     "cancel_run",
     "list_runs",
+    "list_artifacts",
+    "read_artifact",
+    "compare_runs",
+    "get_audit_trail",
     "get_service_status",
 )
 
@@ -29,7 +34,10 @@ def documents() -> dict[str, dict[str, Any]]:
 
 @cache
 def tools() -> list[dict[str, Any]]:
-    """The tools as MCP lists them: name, title, description, schemas, annotations, contract version and digest."""
+    """The tools as MCP lists them: name, title, description, schemas, annotations, contract version and digest.
+
+    Those that only resources are read by are left out.
+    """
     return [
         {
             "name": name,
@@ -41,4 +49,5 @@ def tools() -> list[dict[str, Any]]:
             "_meta": {META_KEY: {"name": name, "version": document["version"], "digest": document["digest"]}},
         }
         for name, document in documents().items()
+        if document.get("listed", True)
     ]

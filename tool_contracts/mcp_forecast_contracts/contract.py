@@ -1,9 +1,14 @@
-"""One tool's contract: its words, its models, its effect, its errors; and the document generated from it."""
+"""One tool's contract: its words, its models, its effect, its errors; and the document generated from it.
+
+Anyone can recompute a digest: read the published JSON, take its member `digest` out, write the rest as canonical JSON
+(RFC 8785), hash the bytes with SHA-256, put `sha256:` before the hexadecimal digits. `_meta` of the listed tool names
+the same digest with the contract's name and version.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -24,6 +29,7 @@ class Contract:
 
     effect: "read" changes nothing; "command" commits key, state and audit entry together. key: whether it takes an
     `idempotency_key`. errors: codes beyond those every tool may answer. examples: argument objects that validate.
+    listed: whether tools/list shows it; one that is not is how a resource is read, on the path of every call.
     """
 
     name: str
@@ -38,6 +44,7 @@ class Contract:
     errors: tuple[Code, ...]
     examples: tuple[dict[str, Any], ...]
     destructive: bool = False
+    listed: bool = True
 
     def document(self) -> dict[str, Any]:
         """The published JSON: names, schemas, annotations, errors, examples and the digest of all that."""
@@ -59,6 +66,14 @@ class Contract:
             },
             "errors": sorted({*self.errors, *EVERY_TOOL}),
             "examples": list(self.examples),
+            **({} if self.listed else {"listed": False}),
         }
-        packed = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-        return {**body, "digest": f"sha256:{hashlib.sha256(packed).hexdigest()}"}
+        return {**body, "digest": digest_of(body)}
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """`sha256:<hex>` of a contract document, its own `digest` left out."""
+    import rfc8785  # on the way of generating and checking, not of serving
+
+    body = {name: value for name, value in document.items() if name != "digest"}
+    return f"sha256:{hashlib.sha256(rfc8785.dumps(body)).hexdigest()}"

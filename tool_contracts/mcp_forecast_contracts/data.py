@@ -6,8 +6,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from mcp_forecast_contracts.artifacts import ArtifactAnswer
 from mcp_forecast_contracts.contract import Contract
-from mcp_forecast_contracts.schema import Answer, Arguments, Cursor, DatasetId, Int, Key, Name
+from mcp_forecast_contracts.schema import TEXT, Answer, Arguments, Cursor, DatasetId, Int, Key, Name, ResponseFormat
 
 Role = Literal["historical", "known_future", "static"]
 Freq = Annotated[
@@ -44,7 +45,7 @@ class RegisterDatasetArguments(Arguments):
         Field(
             min_length=1,
             max_length=4000,
-            pattern="^[^\\u0000-\\u001f\\ufffd]+$",
+            pattern=TEXT,
             description="CSV (.csv, .csv.gz) or Parquet file below an allowed folder, e.g. data/sales.csv",
         ),
     ] = None
@@ -135,8 +136,9 @@ class DescribeDatasetArguments(Arguments):
     """Which dataset, and which page of its covariates and series."""
 
     dataset_id: DatasetId
-    limit: Annotated[Int, Field(ge=1, le=100, description="items per page: covariates first, then series")] = 20
+    limit: Annotated[Int, Field(ge=1, le=100, description="items per page, at most: covariates, then series")] = 20
     cursor: Cursor | None = None
+    response_format: ResponseFormat = "concise"
 
 
 class DescribeDatasetAnswer(DatasetAnswer):
@@ -145,6 +147,9 @@ class DescribeDatasetAnswer(DatasetAnswer):
     series_page: list[SeriesAnswer]
     has_more: bool
     next_cursor: str | None = None
+    artifacts: Annotated[
+        list[ArtifactAnswer] | None, Field(description="detailed: the stored dataset and its preprocessing reports")
+    ] = None
 
 
 REGISTER_DATASET: Final = Contract(
@@ -168,7 +173,7 @@ REGISTER_DATASET: Final = Contract(
         {"path": "data/sales.csv", "time": "date", "target": "units", "series": ["store"]},
         {"rows": [{"ds": f"2025-01-{day:02d}", "y": float(10 + day % 7)} for day in range(1, 29)]},
         {
-            "path": "bike_sharing_hourly.parquet",
+            "path": "bike_sharing_hourly.csv.gz",
             "target": "y",
             "covariates": [{"name": "temp", "role": "known_future", "source": "weather forecast"}],
         },

@@ -21,7 +21,7 @@ class ErrorBody(BaseModel):
     retry_after_s: Annotated[float | None, Field(description="seconds to wait before a retry")] = None
     message: Annotated[str, Field(description="what was found and what is allowed")]
     field: Annotated[str | None, Field(description="the argument at fault")] = None
-    allowed: Annotated[Any, Field(description="what would have been accepted")] = None
+    allowed: Annotated[list[str] | None, Field(description="what would have been accepted")] = None
     next_step: Annotated[str, Field(description="the call or edit that helps")]
     details: Annotated[dict[str, Any] | None, Field(description="finer reason, correlation id")] = None
 

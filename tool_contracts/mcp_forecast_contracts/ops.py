@@ -26,7 +26,7 @@ class ServiceStatusAnswer(Answer):
     runs: Annotated[dict[str, int], Field(description="runs by state")]
     limits: Annotated[dict[str, Any], Field(description="rate, burst, workers, lease, wall limit")]
     policy: Annotated[dict[str, str], Field(description="policy id, revision, digest")]
-    audit: Annotated[dict[str, Any], Field(description="entries stored so far")]
+    audit: Annotated[dict[str, Any], Field(description="entries, those sealed, whether sealing works, its checkpoint")]
 
 
 GET_SERVICE_STATUS: Final = Contract(

@@ -8,7 +8,18 @@ from pydantic import Field
 
 from mcp_forecast_contracts.contract import Contract
 from mcp_forecast_contracts.envelope import ErrorBody
-from mcp_forecast_contracts.schema import Answer, Arguments, Cursor, DatasetId, Int, Key, Name, RunId
+from mcp_forecast_contracts.schema import (
+    Answer,
+    Arguments,
+    Cursor,
+    DatasetId,
+    Int,
+    Key,
+    Name,
+    PreprocessingId,
+    ResponseFormat,
+    RunId,
+)
 
 Kind = Literal["training", "inference"]
 State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
@@ -33,6 +44,9 @@ class RunTrainingArguments(Arguments):
     ] = None
     test_windows: Annotated[
         Int | None, Field(ge=1, le=400, description="rolling origins the forecast is judged on; default by length")
+    ] = None
+    preprocessing_id: Annotated[
+        PreprocessingId | None, Field(description="steps of run_preprocessing; left out: the default steps")
     ] = None
     idempotency_key: Key | None = None
 
@@ -101,6 +115,7 @@ class GetRunStatusArguments(Arguments):
         Field(ge=1, le=5000, description="rows (series × steps) per page of a forecast; left out: a short page"),
     ] = None
     cursor: Cursor | None = None
+    response_format: ResponseFormat = "concise"
 
 
 class CancelRunArguments(Arguments):
@@ -115,8 +130,9 @@ class ListRunsArguments(Arguments):
 
     kind: Annotated[Kind | None, Field(description="only this kind")] = None
     state: Annotated[State | None, Field(description="only this state")] = None
-    limit: Annotated[Int, Field(ge=1, le=100, description="runs per page")] = 20
+    limit: Annotated[Int, Field(ge=1, le=100, description="runs per page, at most")] = 20
     cursor: Cursor | None = None
+    response_format: ResponseFormat = "concise"
 
 
 class RunLine(Answer):
@@ -129,6 +145,9 @@ class RunLine(Answer):
     ended_at: str | None = None
     request: dict[str, Any]
     verdict: Annotated[str | None, Field(description="training: trust, caution or do_not_trust")] = None
+    details: Annotated[
+        dict[str, Any] | None, Field(description="detailed: attempt, progress, plan, trust, what was tried, error")
+    ] = None
 
 
 class ListRunsAnswer(Answer):
@@ -159,6 +178,7 @@ RUN_TRAINING: Final = Contract(
     key="optional",
     errors=(
         "NOT_FOUND",
+        "QUOTA_EXCEEDED",
         "DATA_INVALID",
         "COVARIATES_MISMATCH",
         "HISTORY_TOO_SHORT",
@@ -192,12 +212,16 @@ RUN_INFERENCE: Final = Contract(
     effect="command",
     key="optional",
     errors=(
-        "NOT_FOUND", "DATA_INVALID", "COVARIATES_MISMATCH", "HISTORY_TOO_SHORT", "RUN_NOT_READY", "RUN_FAILED",
-        "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT",
+        "NOT_FOUND", "QUOTA_EXCEEDED", "DATA_INVALID", "COVARIATES_MISMATCH", "HISTORY_TOO_SHORT", "RUN_NOT_READY",
+        "RUN_FAILED", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT",
     ),
     examples=(
         {"run_id": "run_0123456789abcdef01234567"},
-        {"run_id": "run_0123456789abcdef01234567", "future": [{"ds": "2025-02-01", "temp": 4.5}], "levels": [80]},
+        {
+            "run_id": "run_89abcdef0123456789abcdef",
+            "future": [{"ds": "2025-02-01", "temp": 4.5}, {"ds": "2025-02-02", "temp": 3.0}],
+            "levels": [80],
+        },
     ),
 )  # fmt: skip
 GET_RUN_STATUS: Final = Contract(
@@ -206,7 +230,8 @@ GET_RUN_STATUS: Final = Contract(
     title="Look at a run, or wait for it",
     description=(
         "State, progress and, once ended, the result or error of a run. With wait_s (at most 25) it waits for the "
-        "end and answers as soon as it comes: call it again until the state is SUCCEEDED, FAILED or CANCELLED."
+        "end and answers as soon as it comes: call it again until the state is SUCCEEDED, FAILED or CANCELLED. The "
+        "detailed format adds the plan and the whole evaluation: every arm, its intervals and coverage by step."
     ),
     arguments=GetRunStatusArguments,
     result=RunAnswer,

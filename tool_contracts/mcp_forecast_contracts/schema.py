@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -13,9 +13,14 @@ def _integral(value: Any) -> Any:
 
 
 Int = Annotated[int, BeforeValidator(_integral)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern="^[^\\u0000-\\u001f\\ufffd]+$")]
+# U+FFFD stands for bytes that were no text. It is written as itself: \u is unknown to some engines.
+TEXT: Final = "^[^\\x00-\\x1f\N{REPLACEMENT CHARACTER}]+$"
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=TEXT)]
 DatasetId = Annotated[
     str, Field(pattern="^ds_[0-9a-f]{24}$", description="dataset handle from register_dataset, e.g. ds_0123…")
+]
+PreprocessingId = Annotated[
+    str, Field(pattern="^pp_[0-9a-f]{24}$", description="preprocessing handle from run_preprocessing, e.g. pp_0123…")
 ]
 RunId = Annotated[str, Field(pattern="^run_[0-9a-f]{24}$", description="run handle, e.g. from run_training: run_0123…")]
 Key = Annotated[
@@ -30,6 +35,11 @@ Key = Annotated[
 ]
 Cursor = Annotated[
     str, Field(min_length=1, max_length=400, pattern="^[A-Za-z0-9_-]+$", description="next_cursor of the page before")
+]
+
+ResponseFormat = Annotated[
+    Literal["concise", "detailed"],
+    Field(description="concise: what a decision needs; detailed: everything that is stored"),
 ]
 
 
@@ -74,6 +84,8 @@ def _flat(node: Any, defs: dict[str, Any]) -> Any:
     if "$ref" in node:
         target = defs[node["$ref"].rsplit("/", 1)[1]]
         return _flat({**target, **{key: value for key, value in node.items() if key != "$ref"}}, defs)
+    if "const" in node:
+        node = {"enum": [node["const"]], **{key: value for key, value in node.items() if key != "const"}}
     kept = {key: value for key, value in node.items() if key != "$defs" and not _is_noise(key, value)}
     return {
         _RENAMED.get(key, key): {n: _flat(v, defs) for n, v in value.items()}
@@ -84,6 +96,9 @@ def _flat(node: Any, defs: dict[str, Any]) -> Any:
 
 
 def _is_noise(key: str, value: Any) -> bool:
+    """Titles, defaults of null, and what is so anyway: an object takes other names unless it says no."""
+    if key == "additionalProperties":
+        return value is True
     return (key == "title" and isinstance(value, str)) or (key == "default" and value is None)
 
 

@@ -92,7 +92,7 @@ def _finished(draft: Draft, records: list[StepRecord], season_length: int) -> tu
     some = sizes > 0
     names = tuple(name for name, kept in zip(frame.unique_id, some.tolist(), strict=True) if kept)
     if not names:
-        raise DataInvalid("no series has a target", field="target", next_step="name the column to forecast")
+        raise _nothing_left(frame.axis.freq, records)
     offsets = np.concatenate([[0], np.cumsum(sizes[some])]).astype(np.int64)
     future, future_ds = _future(frame, tail, some)
     panel = Panel(
@@ -112,6 +112,13 @@ def _finished(draft: Draft, records: list[StepRecord], season_length: int) -> tu
     _check(panel)
     left_out = tuple(name for name, kept in zip(frame.unique_id, some.tolist(), strict=True) if not kept)
     return panel, PreprocessingReport(tuple(records), left_out, season_length, _warnings(panel, left_out, seen))
+
+
+def _nothing_left(freq: str, records: list[StepRecord]) -> DataInvalid:
+    if any(record.step["kind"] == "resample" for record in records):
+        found, help_ = f"no whole step of {freq!r} lies in the data", "resample to a shorter step, or send more history"
+        return DataInvalid(found, field="steps", next_step=help_)
+    return DataInvalid("no series has a target", field="target", next_step="name the column to forecast")
 
 
 def _begun(frame: Frame) -> NDArray[np.bool_]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Frame
+from mcp_forecast_engine.data.frequency import DAY, parse_frequency
 from mcp_forecast_engine.data.profile import time_text
 from mcp_forecast_engine.errors import DataInvalid
+from mcp_forecast_engine.store.identity import digest, short_id
 
 EXAMPLES = 5
 
@@ -80,24 +82,104 @@ STEPS: dict[str, type[Step]] = {
 DEFAULT_STEPS: tuple[Step, ...] = (MergeDuplicates(), FillGaps(), FillCovariates(), Outliers())
 
 
+PREPROCESSING_RECIPE: Final = "preprocessing.v1"
+MOST_STEPS: Final = 10
+MOST_THRESHOLD: Final = 1000
+LONGEST_DAYS: Final = 3720  # of one step: ten years
+
+
 def step_to_dict(step: Step) -> dict[str, Any]:
     """A step as JSON values, with its kind."""
     return {"kind": step.kind, **asdict(step)}
 
 
-def step_from_dict(plain: Mapping[str, Any]) -> Step:
-    """The step that JSON values name; raises DataInvalid for unknown kinds and arguments."""
+def step_from_dict(plain: Mapping[str, Any], *, field: str = "steps") -> Step:
+    """The step that JSON values name; raises DataInvalid for unknown kinds and arguments, and values of another kind.
+
+    field: where the step stands in the request, for the refusal.
+    """
     kind = plain.get("kind")
-    if kind not in STEPS:
-        raise DataInvalid(f"preprocessing step {kind!r} is not known", field="steps", allowed=sorted(STEPS))
-    known = [field.name for field in fields(STEPS[kind])]
-    unknown = sorted(plain.keys() - {"kind", *known})
-    if unknown:
-        raise DataInvalid(f"step {kind!r} has no argument {unknown[0]!r}", field="steps", allowed=known)
+    if not isinstance(kind, str) or kind not in STEPS:
+        raise DataInvalid(f"preprocessing step {kind!r} is not known", field=f"{field}.kind", allowed=sorted(STEPS))
+    allowed = ALLOWED[kind]
+    for name in sorted(plain.keys() - {"kind"} - allowed.keys()):
+        takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
+        raise DataInvalid(
+            f"step {kind!r} has no argument {name!r}; {takes}", field=f"{field}.{name}", allowed=list(allowed)
+        )
+    needed = [f.name for f in fields(STEPS[kind]) if f.default is MISSING and f.name not in plain]
+    if needed:
+        raise DataInvalid(
+            f"step {kind!r} needs {needed[0]!r}", field=f"{field}.{needed[0]}", allowed=allowed[needed[0]]
+        )
+    return STEPS[kind](
+        **{name: _value(kind, name, plain[name], field=f"{field}.{name}") for name in allowed if name in plain}
+    )
+
+
+def steps_from_dicts(plain: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
+    """The steps that JSON values name, in their order. Raises DataInvalid, naming the step's place."""
+    if not 1 <= len(plain) <= MOST_STEPS:
+        raise DataInvalid(f"{len(plain)} steps", field="steps", allowed=f"1 to {MOST_STEPS} steps")
+    return tuple(step_from_dict(step, field=f"steps.{at}") for at, step in enumerate(plain))
+
+
+def preprocessing_id(steps: Sequence[Step]) -> str:
+    """The name of these steps, made from them with every default spelled out: the same steps, the same name."""
+    named = digest(PREPROCESSING_RECIPE, {"steps": [step_to_dict(step) for step in steps]})
+    return short_id("pp", named)
+
+
+def stepped_frequency(freq: str, steps: Sequence[Step]) -> str:
+    """The frequency of data of frequency `freq` after the steps: that of the last resampling."""
+    return next((step.freq for step in reversed(steps) if isinstance(step, Resample)), freq)
+
+
+# What each argument of each kind may be: words, or a sentence where numbers, flags and frequencies are read by `_READ`.
+ALLOWED: Final[dict[str, dict[str, tuple[str, ...] | str]]] = {
+    "merge_duplicates": {"how": ("mean", "last", "first", "sum")},
+    "fill_gaps": {"target": ("auto", "zero", "last", "seasonal", "interpolate"), "causal": "true or false"},
+    "fill_covariates": {},
+    "resample": {
+        "freq": "a longer step of at most ten years: 15min, h, D, B, W-SUN, MS, QS, YS",
+        "target": ("sum", "mean", "last"),
+    },
+    "outliers": {"action": ("report", "clip"), "threshold": "a number above 0, at most 1000"},
+}
+
+
+def _value(kind: str, name: str, value: Any, *, field: str) -> Any:
+    """The value as the step keeps it, if its argument may have it. Raises DataInvalid."""
+    allowed = ALLOWED[kind][name]
+    if isinstance(allowed, tuple):
+        kept = value if isinstance(value, str) and value in allowed else None
+    else:
+        kept = _READ[name](value)
+    if kept is None:
+        raise DataInvalid(f"{name} of step {kind!r} is {value!r}", field=field, allowed=allowed)
+    return kept
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _threshold(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and 0 < value <= MOST_THRESHOLD else None
+
+
+def _longer_step(value: Any) -> str | None:
+    """One spelling for each step, so that "hourly" and "h" are the same."""
     try:
-        return STEPS[kind](**{name: plain[name] for name in known if name in plain})
-    except TypeError as refusal:
-        raise DataInvalid(f"step {kind!r} lacks an argument: {refusal}", field="steps", allowed=known) from refusal
+        step = parse_frequency(value if isinstance(value, str) else "")
+    except DataInvalid:
+        return None
+    days = step.count * {"months": 31, "business": 1}.get(step.unit, 1 / DAY)
+    return step.alias if step.unit != "steps" and days <= LONGEST_DAYS else None
+
+
+_READ: Final[dict[str, Callable[[Any], Any]]] = {"causal": _flag, "threshold": _threshold, "freq": _longer_step}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, Candidate
 from mcp_forecast_engine.evaluation.comparison import compare
+from mcp_forecast_engine.evaluation.losses import Losses, losses_of
 from mcp_forecast_engine.evaluation.metrics import Scored, all_metrics, coverage_by_step, mase
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES, BacktestPlan, origins_of
 from mcp_forecast_engine.evaluation.progress import OnProgress, Progress
@@ -63,6 +64,7 @@ def backtest(
         comparisons=_comparisons(scored, plan),
         chosen=chosen,
         choice=choice,
+        losses=_losses(scored, chosen, panel, plan, origins=test, walked=runs[0]),
         warnings=_warnings(panel, plan, first, next(arm for arm in arms if arm.name == chosen)),
     )
 
@@ -131,6 +133,15 @@ def _comparisons(scored: dict[str, Scored], plan: BacktestPlan) -> tuple[Compari
     pairs = [(name, BASELINE) for name in scored if name != BASELINE and BASELINE in scored]
     pairs += [(name, TARGET_ONLY) for name in scored if name not in (BASELINE, TARGET_ONLY) and TARGET_ONLY in scored]
     return tuple(c for arm, against in pairs for c in compare(arm, against, scored[arm], scored[against], plan))
+
+
+def _losses(
+    scored: dict[str, Scored], chosen: str, panel: Panel, plan: BacktestPlan, *, origins: list[Integers], walked: ArmRun
+) -> Losses:
+    """What other runs are compared with: the arm that would serve, and the baseline that every run has."""
+    kept = {name: one for name, one in scored.items() if name in (chosen, BASELINE)}
+    ds = np.concatenate([step.truth.ds for step in walked.steps[plan.validation_windows :]])
+    return losses_of(kept, panel, origins=origins, ds=ds, samples=plan.bootstrap_samples, seed=plan.seed)
 
 
 def _warnings(panel: Panel, plan: BacktestPlan, scored: Scored, arm: ArmReport) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mcp_forecast_engine.evaluation.losses import Losses
 from mcp_forecast_engine.evaluation.metrics import Metric
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.models.calibration import Spread
@@ -131,7 +132,7 @@ class BacktestReport:
     """Everything a backtest found; `arm(report.chosen)` is the one to serve, chosen before the test windows.
 
     series: how many took part. scored_steps: observed steps in the test windows. first_test_ds, last_test_ds:
-    timestamps of the first and the last test step.
+    timestamps of the first and the last test step. losses: of the chosen arm and of seasonal naive, to compare runs by.
     """
 
     plan: BacktestPlan
@@ -143,6 +144,7 @@ class BacktestReport:
     comparisons: tuple[Comparison, ...]
     chosen: str
     choice: str
+    losses: Losses
     warnings: tuple[str, ...]
 
     def arm(self, name: str) -> ArmReport:
@@ -161,6 +163,7 @@ class BacktestReport:
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "chosen": self.chosen,
             "choice": self.choice,
+            "losses": self.losses.to_dict(),
             "warnings": list(self.warnings),
         }
 

@@ -83,6 +83,7 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
                 {"name": c.name, "type": c.type, "role": c.role} for c in dataset.schema.covariates if c.name in read
             ],
             "freq": panel.axis.freq,
+            "data_freq": dataset.schema.axis.freq,  # before the steps, which may resample
             "series_count": len(panel.unique_id),
             "model": digest_of_bytes(files["model.onnx"]),
         },

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mcp_forecast_engine.data.dataset import Dataset, decode
 from mcp_forecast_engine.data.frame import Frame, Panel
 from mcp_forecast_engine.data.preprocessing import PreprocessingReport, to_panel
-from mcp_forecast_engine.data.steps import step_from_dict
+from mcp_forecast_engine.data.steps import steps_from_dicts
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import digest
 
@@ -34,7 +34,7 @@ class Panels:
                 return self._kept[key]
         dataset = decode(artifacts.get(plan["dataset_digest"]))
         frame = _with_covariates(dataset.frame, frozenset(plan["covariates"]))
-        steps = [step_from_dict(step) for step in plan["preprocessing"]]
+        steps = steps_from_dicts(plan["preprocessing"])
         made = (*to_panel(frame, steps, plan["season_length"]), dataset)
         with self._lock:
             self._kept[key] = made

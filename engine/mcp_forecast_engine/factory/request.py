@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mcp_forecast_engine.data.frequency import season_length as usual_season
-from mcp_forecast_engine.data.steps import DEFAULT_STEPS, step_to_dict
+from mcp_forecast_engine.data.shape import shape_of
+from mcp_forecast_engine.data.steps import DEFAULT_STEPS, Step, step_to_dict, stepped_frequency
 from mcp_forecast_engine.errors import CovariatesMismatch, HistoryTooShort
+from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, pin_plan
+from mcp_forecast_engine.store.artifacts import ArtifactStore
 
 
 def resolve(
     summary: dict[str, Any],
+    artifacts: ArtifactStore,
     *,
     dataset_id: str,
     horizon: int,
@@ -19,42 +24,67 @@ def resolve(
     covariates: tuple[str, ...] | None,
     season_length: int | None,
     test_windows: int | None,
+    preprocessing_id: str | None = None,
+    steps: Sequence[Step] = DEFAULT_STEPS,
 ) -> TrainingPlan:
-    """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort.
+    """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort, DataInvalid, ArtifactCorrupt.
 
-    covariates: names that may be used; None: every eligible one; (): target only.
+    covariates: names that may be used; None: every eligible one; (): target only. steps: what `preprocessing_id` names;
+    the plan pins the steps, so the default ones by name are the same run as no name.
     """
     known = sorted(c["name"] for c in summary["covariates"])
     wrong = sorted(set(covariates or ()) - set(known))
     if wrong:
         raise CovariatesMismatch(f"the dataset has no covariate {', '.join(wrong)}", field="covariates", allowed=known)
-    if summary["longest"] <= horizon + 1:
-        raise HistoryTooShort(
-            f"the longest series has {summary['longest']} rows; a horizon of {horizon} needs more than {horizon + 1}",
-            field="horizon",
-            allowed=f"at most {max(summary['longest'] - 2, 1)}",
-        )
-    given = {"horizon": horizon, "covariates": covariates, "season_length": season_length, "test_windows": test_windows}
+    given = {
+        "horizon": horizon, "covariates": covariates, "season_length": season_length, "test_windows": test_windows,
+        "preprocessing_id": preprocessing_id,
+    }  # fmt: skip
     asked = {"dataset_id": dataset_id, "profile": profile, **{n: _plain(v) for n, v in given.items() if v is not None}}
     identity = {
         "dataset_id": dataset_id,
         "dataset_digest": summary["digest"],
         "horizon": horizon,
-        "season_length": season_length or usual_season(summary["freq"]),
+        "season_length": season_length or usual_season(stepped_frequency(summary["freq"], steps)),
         "covariates": known if covariates is None else sorted(set(covariates)),
         "test_windows": test_windows,
-        "preprocessing": [step_to_dict(step) for step in DEFAULT_STEPS],
+        "preprocessing": [step_to_dict(step) for step in steps],
         "profile": {"name": profile, **PROFILES[profile]},
     }
+    extent = _extent(summary, identity, artifacts)
+    _require_history(extent, horizon)
     used = [c for c in summary["covariates"] if c["name"] in identity["covariates"]]
     return pin_plan(
         asked=asked,
         identity={n: v for n, v in identity.items() if v is not None},
         warnings=(
             *_season_warning(summary, season_length),
-            *_warnings(summary, horizon, [c["name"] for c in used if c["role"] == "known_future"]),
+            *_warnings(extent, horizon, [c["name"] for c in used if c["role"] == "known_future"]),
         ),
     )
+
+
+def _extent(summary: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> dict[str, Any]:
+    """Longest and shortest series and known future steps, and what they are called.
+
+    Rows as registered tell enough about the default steps. Others may shorten the series or leave gaps, so they are
+    applied here, and what cannot train is refused before it is queued.
+    """
+    if identity["preprocessing"] == [step_to_dict(step) for step in DEFAULT_STEPS]:
+        return {**{name: summary[name] for name in ("longest", "shortest", "future_steps")}, "unit": "rows"}
+    shape = shape_of(Panels().get(identity, artifacts)[0])
+    unit = f"steps of {shape.freq!r} after preprocessing"
+    return {"longest": shape.longest, "shortest": shape.shortest, "future_steps": shape.future_steps, "unit": unit}
+
+
+def _require_history(extent: dict[str, Any], horizon: int) -> None:
+    if extent["longest"] <= horizon + 1:
+        raise HistoryTooShort(
+            f"the longest series has {extent['longest']} {extent['unit']}; a horizon of {horizon} needs more than "
+            f"{horizon + 1}",
+            field="horizon",
+            allowed=f"at most {max(extent['longest'] - 2, 1)}",
+        )
 
 
 def _season_warning(summary: dict[str, Any], asked: int | None) -> tuple[str, ...]:
@@ -66,16 +96,18 @@ def _season_warning(summary: dict[str, Any], asked: int | None) -> tuple[str, ..
     )
 
 
-def _warnings(summary: dict[str, Any], horizon: int, known_future: list[str]) -> tuple[str, ...]:
+def _warnings(extent: dict[str, Any], horizon: int, known_future: list[str]) -> tuple[str, ...]:
     """What a caller can mend before the training ends."""
     found = []
-    if known_future and summary["future_steps"] < horizon:
+    if known_future and extent["future_steps"] < horizon:
         found.append(
-            f"the data holds {summary['future_steps']} of {horizon} future steps of {', '.join(known_future[:5])}: "
+            f"the data holds {extent['future_steps']} of {horizon} future steps of {', '.join(known_future[:5])}: "
             "if the model reads them, run_inference will need `future` rows"
         )
-    if summary["shortest"] <= horizon + 1 < summary["longest"]:
-        found.append(f"the shortest series has {summary['shortest']} rows, too few to be tested at horizon {horizon}")
+    if extent["shortest"] <= horizon + 1 < extent["longest"]:
+        found.append(
+            f"the shortest series has {extent['shortest']} {extent['unit']}, too few to be tested at horizon {horizon}"
+        )
     return tuple(found)
 
 

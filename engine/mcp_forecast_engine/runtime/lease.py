@@ -67,7 +67,7 @@ def claim(connection: Connection, *, owner: str, lease_s: float, max_running: in
     """Take the next run to work on, if the home has room: one whose worker was lost, else the oldest queued one.
 
     Lost runs that may not go on (cancelled meanwhile, past their limit, lost twice) are ended on the way.
-    On PostgreSQL two claims at one instant can exceed max_running by one; they never take the same run.
+    Commands are one at a time in a home, so that claims at one instant never exceed max_running between them.
     """
     lost = [run for run in _read(connection, _EXPIRED, now=now) if _goes_on(connection, run, now)]
     if connection.execute(_LIVE, {"now": now}).scalar_one() >= max_running:

@@ -16,9 +16,10 @@ from sqlalchemy.dialects.postgresql import insert
 from mcp_forecast_engine.errors import NotFound
 from mcp_forecast_engine.runtime.run import STATES, Run, State, read_run, sources
 from mcp_forecast_engine.store.identity import canonical_bytes
-from mcp_forecast_engine.store.tables import RunRow
+from mcp_forecast_engine.store.tables import AttemptRow, RunRow
 
 RUN: Final[Table] = cast(Table, RunRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+ATTEMPT: Final[Table] = cast(Table, AttemptRow.__table__)  # type: ignore[attr-defined]  # likewise
 # Names of bound values must differ from the columns' names: SQLAlchemy keeps those for SET.
 _ID: Final[BindParameter[Any]] = bindparam("the_run")
 _NOW: Final[BindParameter[Any]] = bindparam("now")
@@ -55,6 +56,13 @@ _CANCEL_QUEUED: Final = (
 )
 _CANCEL_RUNNING: Final = (
     update(RUN).where(RUN.c.run_id == _ID, RUN.c.state == "RUNNING").values(cancel_requested=True).returning(*RUN.c)
+)
+# A repeat that finds its run costs nothing; each attempt is entered once, for quotas to count.
+_ATTEMPT: Final = insert(ATTEMPT).on_conflict_do_nothing()
+_WORKED: Final = (
+    update(ATTEMPT)
+    .where(ATTEMPT.c.run_id == _ID, ATTEMPT.c.attempt == bindparam("the_attempt"))
+    .values(seconds=bindparam("worked_s"))
 )
 _COUNTS: Final = select(RUN.c.state, func.count().label("number")).group_by(RUN.c.state)
 
@@ -96,7 +104,7 @@ def submit(
     under the same id; its finished steps stay.
     """
     row = _new_row(run_id, run_key, kind, plan, caller, wall_limit_s, now)
-    return _ask(connection, row, lambda present: present.reopens_within(wall_limit_s))
+    return _ask(connection, row, lambda present: present.reopens_within(wall_limit_s), now)
 
 
 def record_finished(
@@ -109,15 +117,19 @@ def record_finished(
     caller: str,
     result: str,
     now: float,
-) -> Run:
+) -> tuple[Run, bool]:
     """Enter a run that was computed inline as SUCCEEDED; `result` is the digest of its stored result.
 
+    The bool tells whether this was a new run or attempt.
     A run that has succeeded stays as it is; a queued or running one is ended with this result, and one that failed or
     was cancelled is a new attempt, for here is proof that it can be done.
     """
     row = _new_row(run_id, run_key, kind, plan, caller, wall_limit_s=0.0, now=now)
-    run, _ = _ask(connection, row, lambda present: present.ended)
-    return one(connection, _FINISH, the_run=run.run_id, digest=result, now=now) or get(connection, run.run_id)
+    run, new = _ask(connection, row, lambda present: present.ended, now)
+    finished = one(connection, _FINISH, the_run=run.run_id, digest=result, now=now)
+    if finished is not None and new:
+        _settle(connection, finished, now)
+    return finished or get(connection, run.run_id), new
 
 
 def request_cancel(connection: Connection, run_id: str, now: float) -> Run:
@@ -168,17 +180,36 @@ def one(connection: Connection, statement: Executable, **values: Any) -> Run | N
     return None if row is None else read_run(row)
 
 
-def _ask(connection: Connection, row: Mapping[str, Any], reopens: Callable[[Run], bool]) -> tuple[Run, bool]:
+def _ask(
+    connection: Connection, row: Mapping[str, Any], reopens: Callable[[Run], bool], now: float
+) -> tuple[Run, bool]:
     inserted = one(connection, _INSERT, **row)
     if inserted is not None:
+        _enter_attempt(connection, inserted, row["caller"], now)
         return inserted, True
     present = find_by_key(connection, row["run_key"]) or get(connection, row["run_id"])
     if not reopens(present):
         return present, False
     asked = {"the_run": present.run_id, "seen_attempt": present.attempt, "new_limit": row["wall_limit_s"]}
     reopened = one(connection, _REOPEN, **asked)
-    # None: it has succeeded, or another caller reopened it in between, so there is nothing left to do here.
-    return (reopened, True) if reopened is not None else (get(connection, present.run_id), False)
+    if reopened is None:
+        # It has succeeded, or another caller reopened it in between, so there is nothing left to do here.
+        return get(connection, present.run_id), False
+    _settle(connection, present, now)
+    _enter_attempt(connection, reopened, row["caller"], now)
+    return reopened, True
+
+
+def _settle(connection: Connection, run: Run, now: float) -> None:
+    """Keep how long the attempt worked that has ended: the run's row is about to speak of the next one, or of none."""
+    worked = {"the_run": run.run_id, "the_attempt": run.attempt, "worked_s": run.worked_s(now)}
+    connection.execute(_WORKED, worked)
+
+
+def _enter_attempt(connection: Connection, run: Run, caller: str, now: float) -> None:
+    """Enter who asked for this attempt, who need not be the one that asked first."""
+    row = {"run_id": run.run_id, "attempt": run.attempt, "caller": caller, "asked_at": now, "seconds": None}
+    connection.execute(_ATTEMPT, row)
 
 
 def _new_row(

@@ -71,6 +71,12 @@ class Run:
         """Whether this attempt is over."""
         return self.state in ("SUCCEEDED", "FAILED", "CANCELLED")
 
+    def worked_s(self, now: float) -> float:
+        """Seconds this attempt has worked: until its end, or until now."""
+        if self.started_at is None:
+            return 0.0
+        return max(0.0, (now if self.ended_at is None else self.ended_at) - self.started_at)
+
     def reopens_within(self, wall_limit_s: float) -> bool:
         """Whether asking for it again, with this limit, starts a new attempt.
 

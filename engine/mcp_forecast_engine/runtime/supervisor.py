@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from mcp_forecast_engine.errors import StaleEpoch
+from mcp_forecast_engine.errors import StaleEpoch, StoreUnavailable
 from mcp_forecast_engine.ports import Clock, Milestone
 from mcp_forecast_engine.runtime import lease, process
 from mcp_forecast_engine.runtime.run import Run
@@ -95,6 +95,10 @@ class Supervisor:
             try:
                 self._look()
                 pause = self._poll_s
+            except StoreUnavailable as error:
+                pause = min(pause * 2, MOST_POLL_S)
+                if not self._closing.is_set():
+                    log.warning("the supervisor looks again in %.1f s: %s", pause, error.message)
             except Exception:
                 # Whatever it was, the next look may do better; the runs are safe in the ledger.
                 if not self._closing.is_set():

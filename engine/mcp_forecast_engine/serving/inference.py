@@ -56,7 +56,7 @@ class Serving:
                 "levels": plan["levels"],
                 "trust": trained["trust"],
                 "series": series,
-                "warnings": [*plan["warnings"], *warnings],
+                "warnings": [*plan["warnings"], *_short_past(panel, session.contract.layout), *warnings],
             }
         )
 
@@ -81,6 +81,18 @@ class Serving:
 
     def _session(self, digest: str) -> ModelSession:
         return self._sessions.find(digest) or self._sessions.get(digest, self._artifacts.get(digest))
+
+
+def _short_past(panel: Panel, layout: Layout) -> list[str]:
+    """What a reader has to know where a series is shorter than what the model reads."""
+    shortest = int(panel.lengths.min())
+    if shortest >= layout.lookback:
+        return []
+    which = "the series has" if len(panel.unique_id) == 1 else "the shortest series has"
+    return [
+        f"{which} {shortest} steps, the model reads {layout.lookback}: where a series is shorter, the missing past was "
+        "continued backwards by its own first season"
+    ]
 
 
 _DIGITS: Final = 7  # what float32 carries

@@ -42,6 +42,7 @@ def resolve(
         raise DataInvalid(f"levels {wrong} are not carried by the model", field="levels", allowed=list(LEVELS))
     _require_same_target(serving, summary)
     _require_same_covariates(serving, summary)
+    _require_same_step(serving, summary)
     read = bool(serving["needs_future"])
     asked = {
         "run_id": run_id, "dataset_id": dataset_id, "horizon": horizon, "levels": list(levels),
@@ -64,24 +65,16 @@ def resolve(
         asked={name: value for name, value in asked.items() if value is not None},
         identity=identity,
         series_count=summary["series_count"],
-        warnings=_warnings(trained, serving, summary),
+        warnings=_warnings(trained, summary),
         remarks=(UNREAD_FUTURE,) if future and not read else (),
     )
 
 
-def _warnings(trained: Run, serving: dict[str, Any], summary: dict[str, Any]) -> tuple[str, ...]:
+def _warnings(trained: Run, summary: dict[str, Any]) -> tuple[str, ...]:
     """What a reader of the forecast has to know about the data it starts from."""
-    found = []
-    if summary["dataset_id"] != trained.plan["dataset_id"]:
-        found.append(f"trust was measured on dataset {trained.plan['dataset_id']}, not on {summary['dataset_id']}")
-    shortest = summary["shortest"] - summary["future_steps"]
-    if shortest < serving["lookback"]:
-        which = "the series has" if summary["series_count"] == 1 else "the shortest series has"
-        found.append(
-            f"{which} {shortest} steps, the model reads {serving['lookback']}: where a series is shorter, the missing "
-            "past was continued backwards by its own first season"
-        )
-    return tuple(found)
+    if summary["dataset_id"] == trained.plan["dataset_id"]:
+        return ()
+    return (f"trust was measured on dataset {trained.plan['dataset_id']}, not on {summary['dataset_id']}",)
 
 
 def require_same_columns(serving: dict[str, Any], schema: DatasetSchema) -> None:
@@ -122,7 +115,7 @@ def _told(value: Any) -> str:
 
 
 def _require_same_covariates(serving: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Other data must have the columns the model reads, of the same type and role, at the same step."""
+    """Other data must have the columns the model reads, of the same type and role."""
     found = {c["name"]: c for c in summary["covariates"]}
     for wanted in serving["covariates"]:
         have = found.get(wanted["name"])
@@ -134,8 +127,12 @@ def _require_same_covariates(serving: dict[str, Any], summary: dict[str, Any]) -
                 allowed=[f"{c['name']}: {c['type']} {c['role']}" for c in serving["covariates"]],
                 next_step="register data with these columns (`covariates` corrects roles), or train on the new data",
             )
-    if summary["freq"] != serving["freq"]:
+
+
+def _require_same_step(serving: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Other data must step as the data of training did: the same preprocessing is applied to it."""
+    wanted = serving.get("data_freq", serving["freq"])  # runs of 0.1 did not say it, and never resampled
+    if summary["freq"] != wanted:
         raise CovariatesMismatch(
-            f"the data steps by {summary['freq']}, the model by {serving['freq']}",
-            field="dataset_id", allowed=serving["freq"],
-        )  # fmt: skip
+            f"the data steps by {summary['freq']}, that of the model by {wanted}", field="dataset_id", allowed=wanted
+        )

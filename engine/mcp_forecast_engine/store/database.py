@@ -1,169 +1,102 @@
-"""The truth store: one SQLite file in WAL mode, one held connection that reads and one that writes.
-
-SQLite before 3.51.3 can corrupt a WAL file when one process resets it while another writes (the WAL-reset bug).
-So every write holds a shared lock on `wal.lock`, and a checkpoint, which lets the WAL be reset, an exclusive one.
-"""
+"""The truth store: what the database of a home offers, whichever it is, and the opening of the one an address names."""
 
 from __future__ import annotations
 
-import fcntl
-import logging
-import os
-import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final
-
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.pool import StaticPool
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from mcp_forecast_engine.errors import HomeNewer, StoreUnavailable
+from mcp_forecast_engine.store.address import Address, is_postgres
 
-WAL_RESET_FIXED: Final = (3, 51, 3)
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 BUSY_S: Final = 10.0
-LOOK_S: Final = 0.002  # between two looks at the guard while another process holds it
 CLOSE_S: Final = 0.1  # what other threads are at may take this long when the database is closed
-CHECKPOINT_BYTES: Final = 4 << 20
-CHECKPOINT_S: Final = 0.05  # readers may hold a checkpoint up this long
-log = logging.getLogger(__name__)
 
 
-def sqlite_report() -> dict[str, str | bool]:
-    """Which SQLite this is, and whether the lock guard is what protects it from the WAL-reset bug."""
-    return {
-        "sqlite_version": sqlite3.sqlite_version,
-        "wal_reset_fixed": sqlite3.sqlite_version_info >= WAL_RESET_FIXED,
-        "wal_guard": "flock: shared around writes, exclusive around checkpoints",
-    }
+class Database(ABC):
+    """Reads and commands on the database of one home; safe for many threads and many processes.
 
-
-class Database:
-    """Reads and commands on one SQLite file; safe for many threads and many processes.
-
-    `read()` lends the held reading connection (autocommit: each statement sees the newest commit).
-    `command()` opens BEGIN IMMEDIATE on the writing connection, commits at the end of the block and rolls back on any
-    exception; `synchronous=FULL`, so a returned commit survives a power cut.
+    Commands are one at a time in a home, whoever gives them, so that what one has read still holds when it writes.
     """
 
-    def __init__(self, path: Path, *, schema: str | None = None) -> None:
-        """schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests)."""
-        self._path, self._schema = path, schema
-        self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
-        self._closed = False
-        self._guard = _open_guard(path)
-        with _translated("open"):
-            self._reading = _engine(path, writes=False).connect()
-            self._writing = _engine(path, writes=True).connect()
+    kind: ClassVar[str]
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Lend the reading connection. Raises StoreUnavailable."""
-        with self._read_lock, _translated("read"):
-            self._require_open()
-            yield self._reading
+    @abstractmethod
+    def read(self) -> AbstractContextManager[Connection]:
+        """Lend the held reading connection; each statement sees the newest commit. Raises StoreUnavailable."""
 
-    @contextmanager
-    def command(self, *, wait_s: float = BUSY_S) -> Iterator[Connection]:
-        """One transaction: all of the block's statements are committed, or none.
+    @abstractmethod
+    def command(self, *, wait_s: float = BUSY_S) -> AbstractContextManager[Connection]:
+        """One transaction: all of the block's statements are committed, or none; a returned commit survives a crash.
 
-        Raises StoreUnavailable, also when other writers leave it no turn within wait_s (0: now or never).
+        Raises StoreUnavailable, also when other writers leave it no turn within wait_s (0: now or never); its subclass
+        OutcomeUnknown when the database went away during the commit; HomeNewer when the schema is another one.
         """
-        until = time.monotonic() + wait_s
-        with _held(self._write_lock, until), _translated("write"):
-            self._require_open()
-            with _shared(self._guard, until):
-                self._set_busy_timeout(until - time.monotonic())
-                with self._writing.begin():
-                    if self._schema is not None:
-                        self._require_schema(self._schema)
-                    yield self._writing
-            if _size(self._path.with_name(self._path.name + "-wal")) > CHECKPOINT_BYTES:
-                self._checkpoint()
 
+    @abstractmethod
+    def clock(self) -> float:
+        """Seconds since 1970, UTC, as everyone who shares this database reads them."""
+
+    @abstractmethod
+    def report(self) -> dict[str, str | bool]:
+        """What this database is, what keeps its log append-only and whose clock counts. Raises StoreUnavailable."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Close both connections and return at once; what another thread is still at is left to the process's end."""
-        until = time.monotonic() + CLOSE_S
-        with suppress(StoreUnavailable), _held(self._write_lock, until), _held(self._read_lock, until):
-            if self._closed:
-                return
-            self._closed = True
-            # The last connection to close writes the WAL back, which wants the exclusive lock. Whoever holds the guard
-            # has the file open, so then ours is not the last, and SQLite only lets go.
-            with suppress(BlockingIOError):
-                fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for connection in (self._reading, self._writing):
-                connection.close()
-                connection.engine.dispose()
-            os.close(self._guard)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise StoreUnavailable("the database is closed: this process is about to end")
-
-    def _require_schema(self, expected: str) -> None:
-        found = self._writing.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
-        if found != expected:
-            raise HomeNewer(f"the home has schema {found}, this version writes {expected}", allowed=expected)
-
-    def _set_busy_timeout(self, wait_s: float) -> sqlite3.Connection:
-        raw = self._writing.connection.driver_connection
-        assert isinstance(raw, sqlite3.Connection)
-        raw.execute(f"PRAGMA busy_timeout={max(0, int(wait_s * 1000))}")
-        return raw
-
-    def _checkpoint(self) -> None:
-        """Write the WAL back and empty it. The commit before it stands, so failing here is no failure of it."""
-        try:
-            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return  # another process is writing; the next command tries again
-        try:
-            self._set_busy_timeout(CHECKPOINT_S).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.OperationalError as error:
-            log.warning("the WAL was not written back: %s", error)
-        finally:
-            fcntl.flock(self._guard, fcntl.LOCK_UN)
+        """Close the connections and return at once; what another thread is at is left to the process's end."""
 
 
-def _engine(path: Path, *, writes: bool) -> Engine:
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=BUSY_S)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute(f"PRAGMA synchronous={'FULL' if writes else 'NORMAL'}")
-        connection.execute("PRAGMA foreign_keys=ON")
-        if not writes:
-            connection.execute("PRAGMA query_only=ON")
-        return connection
+def open_database(address: Address, *, schema: str | None = None) -> Database:
+    """Open a SQLite file (a path) or a PostgreSQL database (a URL).
 
-    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
-    if not writes:
-        return engine.execution_options(isolation_level="AUTOCOMMIT")
+    schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests).
+    Raises StoreUnavailable.
+    """
+    if not is_postgres(address):
+        from mcp_forecast_engine.store.sqlite import SqliteDatabase
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _open_guard(path: Path) -> int:
+        return SqliteDatabase(Path(address), schema=schema)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path.with_name("wal.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
+        from mcp_forecast_engine.store.postgres import PostgresDatabase
+    except ImportError as error:
         raise StoreUnavailable(
-            f"the home {path.parent} cannot be used: {error.strerror}",
-            next_step="make the folder writable, or name another one with MCP_FORECAST_HOME",
+            f"PostgreSQL needs psycopg, which cannot be loaded: {error}",
+            next_step="pip install 'mcp-forecast[postgres]', then start again",
         ) from error
+    return PostgresDatabase(str(address), schema=schema)
+
+
+def require_schema(found: str | None, expected: str) -> None:
+    """Let a command go on only on the schema it was written for. Raises HomeNewer, StoreUnavailable (an older one)."""
+    if found == expected:
+        return
+    if found is not None and found > expected:
+        raise newer_home(found, expected)
+    raise StoreUnavailable(
+        f"the home was taken back to schema {found}, this version writes {expected}",
+        next_step="end this server; starting it again brings the schema forward",
+    )
+
+
+def newer_home(found: str, expected: str) -> HomeNewer:
+    """The refusal of a home whose schema this version does not know."""
+    return HomeNewer(
+        f"the home has schema {found}, this version knows up to {expected}",
+        allowed=expected,
+        next_step="upgrade mcp-forecast (pip install --upgrade mcp-forecast) and start it again, or use another home",
+    )
 
 
 @contextmanager
-def _held(lock: threading.RLock, until: float) -> Iterator[None]:
+def held(lock: threading.RLock, until: float) -> Iterator[None]:
+    """Hold a lock, waiting for it until a monotonic time. Raises StoreUnavailable."""
     if not lock.acquire(timeout=max(0.0, until - time.monotonic())):
         raise StoreUnavailable(
             "the database is busy: another command of this process waits for it", next_step="retry with the same key"
@@ -172,48 +105,3 @@ def _held(lock: threading.RLock, until: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _shared(handle: int, until: float) -> Iterator[None]:
-    while not _try_shared(handle):
-        if time.monotonic() > until:
-            raise StoreUnavailable(
-                "the database is busy: another process writes its WAL back", next_step="retry with the same key"
-            )
-        time.sleep(LOOK_S)
-    try:
-        yield
-    finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
-
-
-def _try_shared(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        raise StoreUnavailable(
-            f"the database did not {what}: {error.orig}", next_step="retry with the same key"
-        ) from error
-    except DatabaseError as error:
-        if isinstance(error.orig, sqlite3.IntegrityError):
-            raise
-        raise StoreUnavailable(
-            f"the database did not {what}: {error.orig}", next_step="check the disk and the home"
-        ) from error
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

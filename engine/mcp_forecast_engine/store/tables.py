@@ -1,4 +1,4 @@
-"""Rows of the engine: datasets, preprocessing, runs with steps and attempts; ids refer across parts, never foreign keys."""
+"""Rows of the engine: datasets, preprocessing, runs with steps and attempts; no foreign keys across parts."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class StepRow(SQLModel, table=True):
 class AttemptRow(SQLModel, table=True):
     """Each time a run was asked for and had to be worked on: who asked, when; what quotas count.
 
-    seconds: how long an attempt worked that another one has followed; of the newest one the run's row says it.
+    seconds: how long it worked, once somebody has asked since it ended; until then the run's row says it.
     """
 
     __tablename__ = "run_attempt"
-    __table_args__ = (Index("ix_run_attempt_caller", "caller", "asked_at"),)
+    __table_args__ = (Index("ix_run_attempt_caller", "caller", "asked_at", "seconds"),)
     run_id: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     caller: str
@@ -82,10 +82,11 @@ class PreprocessingRow(SQLModel, table=True):
 
 
 class PreprocessingReportRow(SQLModel, table=True):
-    """What these steps changed in this dataset: the artifact that says it."""
+    """What these steps changed in this dataset, with this season: the artifact that says it."""
 
     __tablename__ = "preprocessing_report"
     dataset_id: str = Field(primary_key=True)
     preprocessing_id: str = Field(primary_key=True)
+    season_length: int = Field(primary_key=True)
     artifact: str
     created_at: float

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
@@ -26,6 +26,16 @@ MOST_KEPT: Final = 10_000  # entries that wait for a database that cannot be wri
 log = logging.getLogger(__name__)
 
 
+class Chore(Protocol):
+    """What the writer does between commands, as a command of its own, when that is due. Neither part may raise."""
+
+    def due(self, commits: int, *, ending: bool = False) -> Work | None:
+        """The command, if it is due; asked often. commits: how many were made here so far; ending: the last time."""
+
+    def done(self, outcome: Future[Any]) -> None:
+        """Hear how it ended."""
+
+
 class Writer(Generic[E]):
     """Commands and grouped entries of one process, on one connection, in the order they came.
 
@@ -35,7 +45,12 @@ class Writer(Generic[E]):
     """
 
     def __init__(
-        self, database: Database, enter_group: Callable[[Connection, Sequence[E]], None], *, busy_s: float = BUSY_S
+        self,
+        database: Database,
+        enter_group: Callable[[Connection, Sequence[E]], None],
+        *,
+        chore: Chore | None = None,
+        busy_s: float = BUSY_S,
     ) -> None:
         self._database, self._enter_group, self._busy_s = database, enter_group, busy_s
         self._jobs: queue.SimpleQueue[tuple[Work, Future[Any], float] | None] = queue.SimpleQueue()
@@ -44,6 +59,7 @@ class Writer(Generic[E]):
         self._due = 0.0
         self._until, self._all_done = math.inf, False
         self._last: Work | None = None
+        self._chore, self._commits = chore, 0
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
@@ -74,6 +90,7 @@ class Writer(Generic[E]):
                 job = self._jobs.get(timeout=GROUP_S)
             except queue.Empty:
                 self._store_group()
+                self._do_chore()
                 continue
             if job is None:
                 self._finish()
@@ -81,6 +98,7 @@ class Writer(Generic[E]):
             self._command(*job)
             if time.monotonic() >= self._due:
                 self._store_group()
+            self._do_chore()
 
     def _command(self, work: Work, future: Future[Any], until: float) -> None:
         if not future.set_running_or_notify_cancel():
@@ -91,16 +109,26 @@ class Writer(Generic[E]):
         except BaseException as error:
             future.set_exception(error)
         else:
+            self._commits += 1
             future.set_result(value)
+
+    def _do_chore(self, *, ending: bool = False) -> None:
+        work = None if self._chore is None else self._chore.due(self._commits, ending=ending)
+        if work is None or self._chore is None:
+            return
+        future: Future[Any] = Future()
+        future.add_done_callback(self._chore.done)
+        self._command(work, future, time.monotonic() + GROUP_WAIT_S)
 
     def _finish(self) -> None:
         self._store_group()
-        if self._kept or self._last is None:
-            self._all_done = not self._kept
+        if self._kept:
             return
         future: Future[Any] = Future()
-        self._command(self._last, future, self._until)
-        self._all_done = future.exception() is None
+        if self._last is not None:
+            self._command(self._last, future, self._until)
+        self._all_done = self._last is None or future.exception() is None
+        self._do_chore(ending=True)
 
     def _left(self, until: float) -> float:
         # 0 is one try without waiting: whoever stood before has used the wait up, or was merely slow.
@@ -125,6 +153,7 @@ class Writer(Generic[E]):
         try:
             with self._database.command(wait_s=self._left(time.monotonic() + GROUP_WAIT_S)) as connection:
                 self._enter_group(connection, group)
+            self._commits += 1
         except StoreUnavailable as error:
             if not self._kept:
                 log.warning("audit entries wait for the database: %s", error.message)

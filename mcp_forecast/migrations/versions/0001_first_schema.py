@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from mcp_forecast.migrations.append_only import protect
+from mcp_forecast.migrations.append_only import forget, protect
 
 revision = "0001"
 down_revision = None
@@ -104,3 +104,4 @@ def downgrade() -> None:
     """Take this revision back."""
     for table in ("run_step", "run", "process", "idempotency_key", "dataset", "audit_entry"):
         op.drop_table(table)
+    forget()

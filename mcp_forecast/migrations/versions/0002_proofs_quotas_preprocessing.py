@@ -20,6 +20,8 @@ _KEYS = {
     "audit_key": ("key_id",),
 }  # fmt: skip
 
+_LOOKUPS = (("at",), ("tool", "seq"), ("caller", "seq"), ("code", "seq"))
+
 
 def upgrade() -> None:
     """Bring the schema to this revision."""
@@ -69,6 +71,7 @@ def _create_rest() -> None:
         sa.PrimaryKeyConstraint("home_id"),
     )
     op.bulk_insert(home, [{"home_id": f"home_{secrets.token_hex(12)}"}])
+    op.add_column("process", sa.Column("host", sa.String(), nullable=False, server_default=""))
     op.create_table(
         "preprocessing",
         sa.Column("preprocessing_id", sa.String(), nullable=False),
@@ -80,9 +83,10 @@ def _create_rest() -> None:
         "preprocessing_report",
         sa.Column("dataset_id", sa.String(), nullable=False),
         sa.Column("preprocessing_id", sa.String(), nullable=False),
+        sa.Column("season_length", sa.Integer(), nullable=False),
         sa.Column("artifact", sa.String(), nullable=False),
         sa.Column("created_at", sa.Float(), nullable=False),
-        sa.PrimaryKeyConstraint("dataset_id", "preprocessing_id"),
+        sa.PrimaryKeyConstraint("dataset_id", "preprocessing_id", "season_length"),
     )
     op.create_table(
         "run_attempt",
@@ -93,7 +97,7 @@ def _create_rest() -> None:
         sa.Column("seconds", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("run_id", "attempt"),
     )
-    op.create_index("ix_run_attempt_caller", "run_attempt", ["caller", "asked_at"])
+    op.create_index("ix_run_attempt_caller", "run_attempt", ["caller", "asked_at", "seconds"])
 
 
 def _fill_from_before() -> None:
@@ -107,6 +111,8 @@ def _fill_from_before() -> None:
         for name, ref in entry["refs"].items():
             row = {"seq": seq, "name": name, "ref": ref}
             bind.execute(sa.text("INSERT INTO audit_ref (seq, name, ref) VALUES (:seq, :name, :ref)"), row)
+    for name, *columns in _LOOKUPS:
+        op.create_index(f"ix_audit_entry_{name}", "audit_entry", [name, *columns])
     protect("audit_entry", "seq")
     bind.execute(
         sa.text(
@@ -121,6 +127,10 @@ def downgrade() -> None:
     for table in ("run_attempt", "preprocessing_report", "preprocessing", "home", *_KEYS):
         op.drop_table(table)
     release("audit_entry")
+    for name, *_ in _LOOKUPS:
+        op.drop_index(f"ix_audit_entry_{name}", "audit_entry")
+    with op.batch_alter_table("process") as processes:
+        processes.drop_column("host")
     with op.batch_alter_table("audit_entry") as entries:
         entries.drop_column("at")
     protect("audit_entry", "seq")

@@ -1,0 +1,58 @@
+"""Read the log in pages, newest first, by what entries say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, exists, select
+
+from mcp_forecast_audit.tables import EntryRow, RefRow
+
+_TABLE = EntryRow.__table__  # type: ignore[attr-defined]
+_REF = RefRow.__table__  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which entries; what is None is not asked for. ref: an id or digest; since, until: seconds since 1970, both in."""
+
+    caller: str | None = None
+    tool: str | None = None
+    code: str | None = None
+    ref: str | None = None
+    request_id: str | None = None
+    since: float | None = None
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """One entry as it is stored; the bytes of `body` are what was hashed."""
+
+    seq: int
+    body: bytes
+    leaf_hash: bytes
+
+
+def entries_page(connection: Connection, wanted: Filter, *, before: int | None, limit: int) -> Sequence[StoredEntry]:
+    """At most `limit` entries below the sequence number `before`, newest first."""
+    query = select(_TABLE.c.seq, _TABLE.c.body, _TABLE.c.leaf_hash).order_by(_TABLE.c.seq.desc()).limit(limit)
+    for name in ("caller", "tool", "code", "request_id"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(_TABLE.c[name] == value)
+    if wanted.ref is not None:
+        query = query.where(exists().where(_REF.c.ref == wanted.ref, _REF.c.seq == _TABLE.c.seq))
+    if wanted.since is not None:
+        query = query.where(_TABLE.c.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(_TABLE.c.at <= wanted.until)
+    if before is not None:
+        query = query.where(_TABLE.c.seq < before)
+    return [_entry(row) for row in connection.execute(query)]
+
+
+def _entry(row: Row[Any]) -> StoredEntry:
+    return StoredEntry(row.seq, bytes(row.body), bytes(row.leaf_hash))

@@ -1,0 +1,94 @@
+"""An interval for a difference in losses: whole windows or series are drawn again, with a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES
+
+Floats = NDArray[np.float64]
+Unit = Literal["window", "series"]
+INTERVAL: Final = (0.025, 0.975)
+_NUMBERS: Final = 1_000_000  # drawn at once
+
+
+@dataclass(frozen=True)
+class Skill:
+    """How much less one loses than the other: value = 1 - loss / loss of the other; NaN where that one lost nothing.
+
+    low, high: 95 % interval; probability_better: part of the widened resamples in which the loss is smaller, ties count
+    half. All three are None where there are too few units.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    probability_better: float | None
+
+
+def unit_of(windows: int, series: int) -> Unit:
+    """What is drawn: windows, or whole series where windows are few and series many."""
+    return "series" if windows < ENOUGH_WINDOWS and series >= MANY_SERIES else "window"
+
+
+def block_of(unit: Unit, count: int) -> int:
+    """How many neighbours are drawn together, of `count` units: root of the windows, one series; 0: too few to draw."""
+    if unit == "series":
+        return 1 if count >= MANY_SERIES else 0
+    return int(np.ceil(np.sqrt(count))) if count >= ENOUGH_WINDOWS else 0
+
+
+def skill_of(mine: Floats, theirs: Floats, *, block: int, samples: int, seed: int) -> Skill:
+    """Skill and its interval: percentiles of circular block resamples (Politis and Romano 1992), wider where few.
+
+    mine, theirs: (units), sums of losses of the same steps, units in order of time. block: 0 for no interval.
+    """
+    total = float(theirs.sum())
+    ratio = float(mine.sum()) / total if total > 0 else float("nan")
+    ratios = _drawn(mine, theirs, block=block, samples=samples, seed=seed) if block else None
+    if ratios is None:
+        return Skill(1 - ratio, None, None, None)
+    if ratio > 0:  # by ratios, not differences: so the answer turns round when the two are swapped, and none is above 1
+        ratios = ratio * (ratios / ratio) ** _widening(len(mine), block)
+    drawn = 1 - ratios
+    low, high = np.quantile(drawn, INTERVAL)
+    better = float((drawn > 0).mean() + (drawn == 0).mean() / 2)
+    return Skill(1 - ratio, float(low), float(high), better)
+
+
+def _drawn(mine: Floats, theirs: Floats, *, block: int, samples: int, seed: int) -> Floats | None:
+    """Loss / loss of the other in every resample, (samples); None where the other lost nothing in one."""
+    count = len(mine)
+    draw = np.random.default_rng(seed)
+    at_once = max(_NUMBERS // count, 1)  # the same draws, but thousands of series need no gigabytes
+    parts = []
+    for size in [min(at_once, samples - start) for start in range(0, samples, at_once)]:
+        starts = draw.integers(0, count, size=(size, -(-count // block)))
+        picked = ((starts[:, :, None] + np.arange(block)) % count).reshape(size, -1)[:, :count]
+        parts.append(np.stack([mine[picked].sum(axis=1), theirs[picked].sum(axis=1)]))
+    lost, other = np.concatenate(parts, axis=1)
+    return np.asarray(lost / other, np.float64) if np.all(other > 0) else None
+
+
+def _widening(count: int, block: int) -> float:
+    """How many times wider than the resamples an interval has to be; 1 for many blocks.
+
+    Resampled blocks vary around the mean of all units, so of independent units they show 1 - block / count of the
+    variance. It is itself an estimate, as good as one of 1.5 * (blocks - 1) free numbers where blocks overlap (Meketon
+    and Schmeiser 1984): Student's t for the normal, by Fisher's expansion (Abramowitz and Stegun 26.7.5).
+    """
+    free = (1.5 if block > 1 else 1.0) * (count / block - 1)
+    z = NormalDist().inv_cdf(INTERVAL[1])
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+    )
+    t = z + sum(term / free**power for power, term in enumerate(terms, start=1))
+    return t / z / sqrt(1 - block / count)

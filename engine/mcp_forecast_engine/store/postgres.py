@@ -1,0 +1,209 @@
+"""A home's database as a schema of a PostgreSQL server, with one held connection that reads and one that writes.
+
+Commands are one at a time, as on SQLite: each begins by taking an advisory lock named after the schema. So the numbers
+of the log have no gaps, and what quotas and claims have counted still holds when they write. Two homes in one database
+need two schemas, and do not wait for each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, ClassVar, Final
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, RootTransaction
+from sqlalchemy.exc import DBAPIError
+
+from mcp_forecast_engine.errors import DataInvalid, OutcomeUnknown, StoreUnavailable
+from mcp_forecast_engine.store.database import BUSY_S, CLOSE_S, Database, held, require_schema
+from mcp_forecast_engine.store.postgres_link import Link, ServerClock
+
+_RETRY: Final = "retry with the same key"
+# One round trip. Each statement sees what was committed before it, so the schema is read as the lock's holder has it.
+_BEGIN: Final = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {wait_ms}; "
+    "SELECT pg_advisory_xact_lock({key})"
+)
+_SCHEMA: Final = "; SELECT version_num FROM alembic_version"
+# Over all tables of the log: may this role change one, does it own one, does one lack its triggers (protect makes two).
+_KEPT_BY: Final = """
+SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
+  bool_or(has_any_column_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE')
+    OR has_table_privilege(c.oid, 'TRUNCATE')),
+  bool_or(pg_get_userbyid(c.relowner) = current_user),
+  bool_and((SELECT count(*) FROM pg_trigger t
+    WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled = 'A') >= 2)
+FROM pg_class c
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND starts_with(c.relname, 'audit_')
+"""
+
+
+class PostgresDatabase(Database):
+    """Reads and commands on one schema of a PostgreSQL server; safe for many threads, processes and machines.
+
+    A call that meets a server that is away is refused; the next one after its return works. A transaction whose process
+    was stopped or cut off is ended by the server after IDLE_S, a statement after STATEMENT_S (see postgres_link.py).
+    """
+
+    kind: ClassVar[str] = "postgresql"
+
+    def __init__(self, address: str, *, schema: str | None = None) -> None:
+        """schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests)."""
+        self._schema = schema
+        self._clock = ServerClock()
+        self._reading, self._writing = (Link(address, self._clock, writes=writes) for writes in (False, True))
+        self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
+        self._closed = False
+        with _translated("open"):
+            self._reading.lend()
+
+    @property
+    def role(self) -> str:
+        """The role whose rights count here."""
+        return self._reading.session.role
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Lend the reading connection. Raises StoreUnavailable."""
+        with self._read_lock, _translated("read"):
+            self._require_open()
+            yield self._reading.lend()
+
+    @contextmanager
+    def command(self, *, wait_s: float = BUSY_S) -> Iterator[Connection]:
+        """One transaction under the home's advisory lock. Raises as Database.command says."""
+        until = time.monotonic() + wait_s
+        with held(self._write_lock, until), _translated("write"):
+            self._require_open()
+            connection = self._writing.lend()
+            transaction = connection.begin()
+            try:
+                self._begin(until)
+                yield connection
+                self._require_whole()
+            except BaseException:
+                self._undo(transaction)
+                raise
+            self._commit(transaction)
+
+    def clock(self) -> float:
+        """The server's time."""
+        return self._clock.now()
+
+    def report(self) -> dict[str, str | bool]:
+        """The server's version, what keeps the log append-only, whose clock counts. Raises StoreUnavailable."""
+        with self.read() as connection:
+            kept = _kept_by(*connection.exec_driver_sql(_KEPT_BY).one())
+        session = self._reading.session
+        return {
+            "server_version": session.version,
+            "database_schema": session.schema or "",
+            "append_only": kept,
+            "clock": f"the server's, {self.clock() - time.time():+.3f} s from this machine's",
+        }
+
+    def close(self) -> None:
+        """Close both connections and return at once; what another thread is still at is left to the process's end."""
+        until = time.monotonic() + CLOSE_S
+        with suppress(StoreUnavailable), held(self._write_lock, until), held(self._read_lock, until):
+            self._closed = True
+            self._reading.drop()
+            self._writing.drop()
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the database is closed: this process is about to end")
+
+    def _begin(self, until: float) -> None:
+        wait_ms = max(1, int((until - time.monotonic()) * 1000))  # 0 would be for ever
+        statements = _BEGIN.format(wait_ms=wait_ms, key=_lock_key(self._writing.session.schema or ""))
+        if self._schema is not None:
+            statements += _SCHEMA
+        # Never prepared: a prepared statement is one alone.
+        cursor = self._writing.raw.execute(statements, prepare=False)
+        while cursor.nextset():
+            pass
+        if self._schema is not None:
+            row = cursor.fetchone()
+            require_schema(None if row is None else str(row[0]), self._schema)
+
+    def _require_whole(self) -> None:
+        """Refuse a commit that is known to be none."""
+        if not self._writing.alive():
+            raise StoreUnavailable("the database went away before the commit", next_step=_RETRY)
+        # PostgreSQL answers COMMIT with a silent rollback when a statement before it has failed.
+        if self._writing.raw.info.transaction_status == TransactionStatus.INERROR:
+            raise StoreUnavailable("a statement of this command failed, so that nothing of it was written")
+
+    def _undo(self, transaction: RootTransaction) -> None:
+        try:
+            transaction.rollback()
+        except (DBAPIError, psycopg.Error):
+            self._writing.drop()
+
+    def _commit(self, transaction: RootTransaction) -> None:
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            answered = self._writing.alive()
+            self._writing.drop()
+            if answered:  # the server said no: nothing was committed
+                raise
+            raise OutcomeUnknown(
+                f"the database went away during a commit: {error.orig}",
+                next_step="make the same call with the same key: it is done once, whatever happened",
+            ) from error
+
+
+def _lock_key(schema: str) -> int:
+    """The advisory lock of the home in this schema: 64 bits, signed."""
+    named = hashlib.sha256(b"mcp-forecast home " + schema.encode()).digest()
+    return int.from_bytes(named[:8], "big", signed=True)
+
+
+def _kept_by(superuser: bool, may_change: bool, owner: bool, triggers: bool) -> str:
+    grants = not (superuser or may_change)
+    kept = " and ".join(name for name, holds in (("grants", grants), ("triggers", triggers)) if holds)
+    if superuser:
+        return f"{kept or 'nothing'} (the serving role is a superuser: no grant binds it)"
+    if owner:
+        return f"{kept or 'nothing'} (the serving role owns the tables: it could undo both)"
+    return kept or "nothing: the serving role may change the log"
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, psycopg.Error) as error:
+        cause: Any = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, psycopg.IntegrityError):
+            raise  # what was written is at fault, not the database
+        if isinstance(cause, psycopg.DataError):  # NUL in text, a number beyond its column
+            raise DataInvalid(f"a value of this call is none that the database can hold: {_line(cause)}") from error
+        raise _unavailable(what, cause) from error
+
+
+def _unavailable(what: str, cause: BaseException) -> StoreUnavailable:
+    if isinstance(cause, pg.LockNotAvailable):
+        return StoreUnavailable("the database is busy: another process writes", next_step=_RETRY)
+    text = _line(cause)
+    if isinstance(cause, pg.InsufficientPrivilege):
+        return StoreUnavailable(
+            f"the database did not {what}: {text} (the audit tables are append-only; the rest needs its grants)",
+            next_step="set MCP_FORECAST_DATABASE_OWNER to the address of the tables' owner, then mcp-forecast migrate",
+        )
+    lasting = isinstance(cause, psycopg.ProgrammingError)
+    return StoreUnavailable(
+        f"the database did not {what}: {text}", next_step="check the database and its rights" if lasting else _RETRY
+    )
+
+
+def _line(cause: BaseException) -> str:
+    return " ".join(str(cause).split())

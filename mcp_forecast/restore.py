@@ -1,0 +1,202 @@
+"""Restoring a backup into a new home: everything is verified first, and it is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, Table, delete, select, update
+
+from mcp_forecast.backup import make_one_file, sync
+from mcp_forecast.home import REVISION, migrate, revision_of, upgrade
+from mcp_forecast.home_entry import enter
+from mcp_forecast.manifest import (
+    ARTIFACTS,
+    CHECKPOINTS,
+    DATABASE,
+    BackupInvalid,
+    Manifest,
+    PlaceTaken,
+    list_digest,
+    read_manifest,
+)
+from mcp_forecast.migrations.metadata import METADATA
+from mcp_forecast.sealing import checkpoint_file, home_id_of, origin_of
+from mcp_forecast.settings import Settings
+from mcp_forecast.signing_key import PUBLIC
+from mcp_forecast.tables import HomeRow
+from mcp_forecast_audit import log as audit_log
+from mcp_forecast_audit.verify import verify
+from mcp_forecast_engine.errors import ArtifactCorrupt, StoreUnavailable
+from mcp_forecast_engine.store.address import is_postgres
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.database import Database, open_database
+from mcp_forecast_engine.store.folder_lock import folder_lock
+from mcp_forecast_engine.store.identity import digest_of_bytes
+from mcp_forecast_engine.store.snapshot import artifacts_named, copy_rows, one_view
+from mcp_forecast_engine.store.tables import RunRow
+
+_STAGING: Final = ".restoring"
+_LOCK: Final = "migrate.lock"  # a server that starts meanwhile waits for it before it makes a schema of its own
+_NOTHING: Final = {_STAGING, _LOCK, "lost+found"}  # what an empty home may hold
+_RUN: Final = RunRow.__table__  # type: ignore[attr-defined]
+_HOME: Final = HomeRow.__table__  # type: ignore[attr-defined]
+# Its worker is not ours to end, and belongs to the home the backup was made of: the run is free, and its time begins
+# anew. The claim that takes it counts the worker as lost, as ever.
+_LET_GO: Final = (
+    update(_RUN)
+    .where(_RUN.c.state == "RUNNING")
+    .values(lease_owner=None, lease_until=0.0, worker_pid=None, worker_started=None, started_at=None)
+)
+
+
+def restore_home(settings: Settings, source: Path, *, clock: Callable[[], float]) -> Manifest:
+    """Make the home that the settings name out of a backup. Raises BackupInvalid, PlaceTaken, StoreUnavailable."""
+    manifest = read_manifest(source)
+    try:
+        with _empty_home(settings.home) as staging:
+            _copy_artifacts(source, staging, manifest)
+            _copy_database(source, staging, manifest)
+            _settle(staging, manifest, now=clock())
+            with _moved_in(staging, settings.home):
+                _publish(staging / DATABASE, settings)
+                sync(settings.home)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the home cannot be restored: {error.strerror}", next_step="free space or fix the rights, then retry"
+        ) from error
+    return manifest
+
+
+@contextmanager
+def _empty_home(home: Path) -> Iterator[Path]:
+    """Hold an empty home, so that no server opens it meanwhile; lends a folder inside it to prepare in."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with folder_lock(home / _LOCK, alone=True, within_s=0.0, busy=f"another process is opening the home {home}"):
+        found = sorted(path.name for path in home.iterdir() if path.name not in _NOTHING)
+        if found:
+            raise PlaceTaken(
+                f"the home {home} is not empty ({', '.join(found[:5])}); name a new folder with MCP_FORECAST_HOME"
+            )
+        staging = home / _STAGING
+        shutil.rmtree(staging, ignore_errors=True)  # of a restore that was killed
+        staging.mkdir(mode=0o700)
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _copy_artifacts(source: Path, staging: Path, manifest: Manifest) -> None:
+    kept, new = ArtifactStore(source / ARTIFACTS), ArtifactStore(staging / ARTIFACTS)
+    digests = tuple(file.digest for file in kept.files() if file.digest is not None)
+    if list_digest(digests) != manifest.artifact_list:
+        raise BackupInvalid(f"the backup has {len(digests)} artifacts, not the {manifest.artifacts} of its manifest")
+    for digest in digests:
+        try:
+            new.put(kept.get(digest))
+        except ArtifactCorrupt as error:
+            raise BackupInvalid(error.message) from error
+
+
+def _copy_database(source: Path, staging: Path, manifest: Manifest) -> None:
+    for name in manifest.files:
+        (staging / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / name, staging / name)
+    path = staging / DATABASE
+    connection = sqlite3.connect(path)
+    try:
+        faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
+    finally:
+        connection.close()
+    if faults != ["ok"]:
+        raise BackupInvalid(f"the database of the backup is damaged: {'; '.join(faults)}")
+    if revision_of(path) != REVISION:
+        upgrade(path)
+
+
+def _settle(staging: Path, manifest: Manifest, *, now: float) -> None:
+    """Verify the rows against the rest, let go of what other workers held, and enter the restore."""
+    database = open_database(staging / DATABASE, schema=REVISION)
+    try:
+        _require_log(database, staging, manifest)
+        with database.command() as connection:
+            _require_whole(connection, ArtifactStore(staging / ARTIFACTS), manifest)
+            connection.execute(_LET_GO)
+            refs = {"manifest": digest_of_bytes(manifest.body()), "entries": str(manifest.entries)}
+            enter(connection, "RESTORED", refs, now=now)
+    finally:
+        database.close()
+    make_one_file(staging / DATABASE)
+
+
+def _require_whole(connection: Connection, artifacts: ArtifactStore, manifest: Manifest) -> None:
+    lost = [digest for digest in artifacts_named(connection) if not artifacts.path(digest).exists()]
+    if unforeseen := sorted(set(lost) - set(manifest.damaged)):
+        raise BackupInvalid(f"rows name artifacts that the backup does not have: {', '.join(unforeseen[:3])}")
+    home_id, entries = home_id_of(connection), audit_log.count(connection)
+    if (home_id, entries) != (manifest.home_id, manifest.entries):
+        raise BackupInvalid(f"the rows are of {home_id} with {entries} entries, the manifest says otherwise")
+
+
+def _require_log(database: Database, staging: Path, manifest: Manifest) -> None:
+    """The whole log over its stored bytes, against the checkpoints that were signed in the old home."""
+    file = checkpoint_file(staging / CHECKPOINTS, manifest.home_id)
+    kept = file.read_text(encoding="utf-8") if file.exists() else None
+    report = verify(database.read, origin=origin_of(manifest.home_id), outside=kept)
+    if not report.intact:
+        raise BackupInvalid(f"the log does not verify ({report.problem_count} problems): {report.problems[0]}")
+    if report.sealed != manifest.sealed:
+        raise BackupInvalid(f"the log is sealed over {report.sealed} entries, the manifest says {manifest.sealed}")
+
+
+def _publish(rows: Path, settings: Settings) -> None:
+    """The last step, which makes it a home: the file in its place, or the rows in PostgreSQL."""
+    if not is_postgres(settings.address):
+        os.rename(rows, Path(settings.address))
+        return
+    migrate(settings.home, settings.address, owner=settings.database_owner)
+    target = open_database(settings.address, schema=REVISION)
+    try:
+        _fill(target, rows)
+    finally:
+        target.close()
+
+
+@contextmanager
+def _moved_in(staging: Path, home: Path) -> Iterator[None]:
+    """Move what was prepared to its place; it is taken away again if the block fails."""
+    moved: list[Path] = []
+    try:
+        for name in (ARTIFACTS, PUBLIC):  # the checkpoint is in the rows, and a server writes it where the settings say
+            if (staging / name).exists():
+                os.rename(staging / name, home / name)
+                moved.append(home / name)
+        yield
+    except BaseException:
+        for path in moved:
+            os.rename(path, staging / path.name)
+        raise
+
+
+def _fill(target: Database, rows: Path) -> None:
+    """Copy all rows into an empty database, in one transaction."""
+    source = open_database(rows, schema=REVISION)
+    try:
+        with one_view(source) as view, target.command() as connection:
+            used = [table.name for table in METADATA.sorted_tables if _is_used(connection, table)]
+            if used:
+                raise PlaceTaken(f"the database is not empty: it has rows in {', '.join(used)}; name an empty one")
+            connection.execute(delete(_HOME))  # the migration has named this new database; it is the backup's
+            copy_rows(view, connection, METADATA.sorted_tables)
+    finally:
+        source.close()
+
+
+def _is_used(connection: Connection, table: Table) -> bool:
+    return table.name != _HOME.name and connection.execute(select(table).limit(1)).first() is not None
