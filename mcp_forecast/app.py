@@ -88,9 +88,25 @@ class App:
         """
         return await asyncio.wrap_future(self._threads[effect].submit(work))
 
-    async def commit(self, work: Callable[[Connection], R]) -> R:
-        """Run `work` in one transaction on the writer thread; a caller that goes away does not undo it."""
-        value = await asyncio.shield(asyncio.wrap_future(self.writer.submit(work)))
+    async def read(self, work: Callable[[], R], *, short: bool = True) -> R:
+        """Run a read: here on the loop if it is short and no server can keep its answer back, else in a thread."""
+        if short and self.database.at_hand:
+            return work()
+        return await self.off_loop("read", work)
+
+    async def commit(self, work: Callable[[Connection], R], *, abandoned: Callable[[], object]) -> R:
+        """Run `work` in one transaction on the writer thread; a caller that goes away does not undo it.
+
+        abandoned: called on that thread when the commit fails after its caller went away, and nobody else is told.
+        """
+        commit = self.writer.submit(work)
+        told = asyncio.wrap_future(commit)
+        try:
+            value = await asyncio.shield(told)
+        except asyncio.CancelledError:
+            told.add_done_callback(lambda done: done.cancelled() or done.exception())  # else asyncio prints it
+            commit.add_done_callback(lambda done: done.exception() is not None and abandoned())
+            raise
         self.milestone("committed")
         return value
 

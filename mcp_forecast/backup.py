@@ -47,7 +47,7 @@ from mcp_forecast_engine.store.snapshot import Copied, artifacts_named, copy_art
 
 _HOME: Final = HomeRow.__table__  # type: ignore[attr-defined]
 COLLECTION_WAIT_S: Final = 60.0
-_told = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,19 @@ class _Facts:
     note: str | None
 
 
-def take_backup(settings: Settings, target: Path, *, clock: Callable[[], float]) -> Manifest:
-    """Back this home up into a new folder. Raises PlaceTaken, StoreUnavailable, HomeNewer.
+def take_backup(settings: Settings, target: Path, *, clock: Callable[[], float] | None = None) -> Manifest:
+    """Back this home up into a new folder outside it. Raises PlaceTaken, StoreUnavailable, HomeNewer.
 
+    The time is the database's, unless a test has another.
     Artifacts that were missing or changed are listed in the manifest as `damaged`; the rest is there.
     """
     target = target.absolute()
     if target.exists() or target.is_symlink():
         raise PlaceTaken(f"{target} exists; name a new folder")
+    if settings.home.resolve() in target.resolve().parents:
+        raise PlaceTaken(f"{target} is inside the home and would be lost with it; name a folder elsewhere")
     database = open_existing(settings)
+    clock = clock or database.clock
     staging = target.with_name(f".{target.name}.unfinished-{secrets.token_hex(4)}")
     try:
         staging.mkdir(mode=0o700, parents=True)
@@ -101,7 +105,7 @@ def _fill(staging: Path, home: Path, database: Database, *, now: float) -> Manif
         names.append(PUBLIC)
     manifest = _manifest(facts, rows, copied, {name: file_digest(staging / name) for name in names}, now)
     (staging / MANIFEST).write_bytes(manifest.body())
-    for name in (*names, MANIFEST, ARTIFACTS, "."):
+    for name in (*names, *([CHECKPOINTS] if checkpoint else []), MANIFEST, ARTIFACTS, "."):
         sync(staging / name)
     return manifest
 
@@ -123,12 +127,12 @@ def _copy_database(database: Database, path: Path) -> tuple[dict[str, int], _Fac
             connection.execute(delete(_HOME))  # the migration has named this new database; it is the home's
             rows = copy_rows(view, connection, METADATA.sorted_tables)
         with copy.read() as connection:
-            log = standing(connection)
+            found = standing(connection)
             facts = _Facts(
                 home_id=home_id_of(connection),
-                entries=log.entries,
-                sealed=log.sealed,
-                note=log.note,
+                entries=found.entries,
+                sealed=found.sealed,
+                note=found.note,
                 needed=artifacts_named(connection),
                 named=digests_named(connection, METADATA.sorted_tables),
             )
@@ -164,7 +168,7 @@ def _record(database: Database, manifest: Manifest, *, now: float) -> None:
         with database.command() as connection:
             enter(connection, "BACKED_UP", refs, now=now)
     except StoreUnavailable as error:
-        _told.warning("the backup is complete, but not on record in the log: %s", error.message)
+        log.warning("the backup is complete, but not on record in the log: %s", error.message)
 
 
 def sync(path: Path) -> None:

@@ -98,7 +98,7 @@ def _backup(asked: argparse.Namespace) -> int:
     settings = process_settings()
     from mcp_forecast.backup import take_backup
 
-    made = take_backup(settings, asked.target, clock=time.time)
+    made = take_backup(settings, asked.target)
     print(f"backed up {_contents(made)}\n  to {asked.target}")
     print("no token and no signing key is in it; keep its data as you keep the home's")
     return _print_damaged(made)
@@ -107,9 +107,10 @@ def _backup(asked: argparse.Namespace) -> int:
 @_answered
 def _restore(asked: argparse.Namespace) -> int:
     settings = process_settings()
+    from mcp_forecast.app import milestone_of
     from mcp_forecast.restore import restore_home
 
-    restored = restore_home(settings, asked.source, clock=time.time)
+    restored = restore_home(settings, asked.source, milestone=milestone_of(settings))
     print(f"verified and restored {_contents(restored)}\n  to {settings.home}")
     print("runs that were at work start again with the next server; a new token and signing key are made then")
     return _print_damaged(restored)

@@ -17,8 +17,6 @@ MANIFEST: Final = "manifest.json"
 DATABASE: Final = "forecast.db"  # in a backup always SQLite, whatever the home's database is
 ARTIFACTS: Final = "artifacts"
 CHECKPOINTS: Final = "checkpoints"
-
-
 _FILE: Final = re.compile(rf"{DATABASE}|{PUBLIC}|{CHECKPOINTS}/[\w-][\w.-]*")  # no way out of the folder
 
 
@@ -27,7 +25,7 @@ class BackupInvalid(ValueError):
 
 
 class PlaceTaken(ValueError):
-    """Something is already where a backup or a home shall be made."""
+    """A backup or a home cannot be made there: says what is in the way, and what to name or move instead."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+
+    from mcp_forecast_engine.store.address import Address
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,6 +22,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "processes need not know, or to go back before an older version is installed. Back up first.",
     )
     made.add_argument("--to", metavar="REVISION", default="", help="revision, e.g. 0001; default: this version's")
+    made.add_argument(
+        "--lose-proofs", action="store_true", help="go back even where that destroys the proofs of the log; see --to"
+    )
     made.set_defaults(command=migrate_command)
 
 
@@ -33,11 +39,43 @@ def migrate_command(asked: argparse.Namespace) -> int:
         print(f"error: there is no revision {to}; allowed: {', '.join(REVISIONS)}", file=sys.stderr)
         return 2
     try:
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _may_lose(settings.address, to, allowed=asked.lose_proofs):
+            return 2
         found = migrate(settings.home, settings.address, owner=settings.database_owner, to=to)
-    except (StoreUnavailable, OSError) as error:
-        advice = f"\nnext: {error.next_step}" if isinstance(error, StoreUnavailable) and error.next_step else ""
+    except StoreUnavailable as error:
+        advice = f"\nnext: {error.next_step}" if error.next_step else ""
         print(f"error: {error}{advice}", file=sys.stderr)
         return 2
     print(f"schema: {found or 'nothing'} → {to}" if found != to else f"schema: {to}, nothing to do")
+    if found != to:
+        _record(settings.address, found, to)
     return 0
+
+
+def _may_lose(address: Address, to: str, *, allowed: bool) -> bool:
+    """Say what going back to a revision destroys, and whether that was asked for. Raises StoreUnavailable."""
+    from mcp_forecast.home import NAMED_SINCE
+    from mcp_forecast.proofs import proofs_of
+
+    lost = proofs_of(address) if to < NAMED_SINCE else None
+    if lost is None:
+        return True
+    print(f"{'this destroys' if allowed else 'error: this would destroy'} for good: {lost.told()}", file=sys.stderr)
+    if not allowed:
+        print("next: back up (mcp-forecast backup TARGET), then repeat it with --lose-proofs", file=sys.stderr)
+    return allowed
+
+
+def _record(address: Address, found: str | None, to: str) -> None:
+    """Enter the migration in the log as the new schema has it; it stands, whether this can be done or not."""
+    from mcp_forecast.home import NAMED_SINCE
+    from mcp_forecast.home_entry import enter, enter_in_first_schema
+    from mcp_forecast_engine.errors import StoreUnavailable
+    from mcp_forecast_engine.store.database import open_database
+
+    entered = enter if to >= NAMED_SINCE else enter_in_first_schema
+    try:
+        with closing(open_database(address, schema=to)) as database, database.command() as connection:
+            entered(connection, "MIGRATED", {"from": found or "nothing", "to": to}, now=database.clock())
+    except StoreUnavailable as error:
+        print(f"warning: the migration is done, but not on record in the log: {error}", file=sys.stderr)

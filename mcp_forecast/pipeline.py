@@ -150,10 +150,7 @@ async def _read(app: App, trail: Trail, tool: Tool, request: Arguments) -> dict[
     assert tool.read is not None
     if tool.wait is not None:
         await tool.wait(app, trail.call, request)
-    if tool.short:
-        outcome = tool.read(app, trail.call, request)
-    else:
-        outcome = await app.off_loop("read", partial(tool.read, app, trail.call, request))
+    outcome = await app.read(partial(tool.read, app, trail.call, request), short=tool.short)
     trail.refs = dict(outcome.refs)
     return _envelope(trail.call, result=outcome.result, warnings=outcome.warnings)
 
@@ -162,8 +159,7 @@ async def _command(app: App, trail: Trail, tool: Tool, request: Arguments) -> di
     trail.canonical = _canonical(request)
     claim = _claim(trail, request)
     if claim is not None:
-        with app.database.read() as connection:
-            replayed = _replayed(app, trail, tool, claim, connection)
+        replayed = await app.read(partial(_looked_up, app, trail, tool, claim))
         if replayed is not None:
             return replayed
     prepared = None
@@ -179,7 +175,7 @@ async def _committed(app: App, trail: Trail, work: Callable[[Connection], R]) ->
     """One commit that carries the call's entry. If it fails, nothing of it is there, and the entry goes its own way."""
     trail.entered = True
     try:
-        return await app.commit(work)
+        return await app.commit(work, abandoned=lambda: app.enter(trail, "CANCELLED"))
     except Exception:
         trail.entered = False
         raise
@@ -204,6 +200,11 @@ def _effect(
     audit_log.append(connection, [trail.entry("OK")])
     app.milestone(f"{tool.contract.name}:written")
     return _envelope(trail.call, result=outcome.result, warnings=outcome.warnings)
+
+
+def _looked_up(app: App, trail: Trail, tool: Tool, claim: Claim) -> dict[str, Any] | None:
+    with app.database.read() as connection:
+        return _replayed(app, trail, tool, claim, connection)
 
 
 def _replayed(app: App, trail: Trail, tool: Tool, claim: Claim, connection: Connection) -> dict[str, Any] | None:

@@ -21,8 +21,7 @@ def begin(connection: Connection, process_id: str, *, pid: int, pid_started: flo
     unended = select(_TABLE).where(_TABLE.c.ended_at.is_(None), _TABLE.c.host.in_(("", host)))
     for row in connection.execute(unended).all():
         if not _alive(row.pid, row.pid_started):
-            connection.execute(update(_TABLE).where(_TABLE.c.process_id == row.process_id).values(ended_at=now))
-            audit_log.append(connection, [_entry(row.process_id, "UNCLEAN_END", now)])
+            _end(connection, row.process_id, "UNCLEAN_END", now)
     connection.execute(
         insert(_TABLE).values(
             process_id=process_id, pid=pid, pid_started=pid_started, host=host, started_at=now, ended_at=None
@@ -33,8 +32,22 @@ def begin(connection: Connection, process_id: str, *, pid: int, pid_started: flo
 
 def end(connection: Connection, process_id: str, *, now: float) -> None:
     """Enter a clean end."""
+    _end(connection, process_id, "STOPPED", now)
+
+
+def end_all(connection: Connection, *, now: float) -> None:
+    """Enter the end of every process in a copy of a home: none of them writes there, and their hosts may never come.
+
+    Each ends uncleanly: what it entered after the copy was made is not in it.
+    """
+    unended = select(_TABLE.c.process_id).where(_TABLE.c.ended_at.is_(None)).order_by(_TABLE.c.started_at)
+    for process_id in connection.execute(unended).scalars().all():
+        _end(connection, process_id, "UNCLEAN_END", now)
+
+
+def _end(connection: Connection, process_id: str, code: str, now: float) -> None:
     connection.execute(update(_TABLE).where(_TABLE.c.process_id == process_id).values(ended_at=now))
-    audit_log.append(connection, [_entry(process_id, "STOPPED", now)])
+    audit_log.append(connection, [_entry(process_id, code, now)])
 
 
 def _alive(pid: int, pid_started: float) -> bool:

@@ -22,7 +22,9 @@ class Quotas:
     """How many runs one caller may ask for, and how many may wait in the home. Zero allows none.
 
     Counted on the ledger in the transaction that enters the run: what is refused was never entered, and calls that race
-    cannot exceed a quota together. A forecast that was answered inline is a run of the day, but never waits.
+    cannot exceed a number of runs together. Minutes are those worked up to now: once they are used up no new run is
+    let in, and the runs that are open then work on past them. A forecast that was answered inline is a run of the day,
+    but never waits.
     """
 
     runs_per_day: int

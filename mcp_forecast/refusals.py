@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from mcp_forecast.errors import Refusal
 from mcp_forecast_contracts.contract import Contract
+from mcp_forecast_contracts.schema import NULL
 
 
 def unknown_tool(name: str, known: list[str]) -> Refusal:
@@ -20,31 +22,48 @@ def unknown_tool(name: str, known: list[str]) -> Refusal:
 
 def invalid_arguments(contract: Contract, error: ValidationError) -> Refusal:
     """The first problem, said in the contract's words, and how many more there are."""
-    problems = error.errors(include_url=False, include_context=False, include_input=True)
+    problems = error.errors(include_url=False, include_context=True, include_input=True)
     first = problems[0]
-    field = ".".join(str(part) for part in first["loc"]) or "arguments"
-    known = list(contract.arguments.model_fields)
-    allowed: Any = None
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
-        message = f"{field}: not an argument of {contract.name}" + (f"; did you mean {near[0]}?" if near else "")
-        allowed = known
-    elif first["type"] == "missing":
-        message = f"{field}: required, but absent"
-        allowed = _schema_of(contract, field)
-    elif first["type"] == "value_error":
-        message = first["msg"].removeprefix("Value error, ")
-    else:
-        message = f"{field}: {first['msg'][0].lower()}{first['msg'][1:]}; found {_shown(first.get('input'))}"
-        allowed = _schema_of(contract, field)
+    # Null is found by the object that holds it, so the field's name is in the context.
+    path = (*first["loc"], first["ctx"]["name"]) if first["type"] == NULL else first["loc"]
+    field = ".".join(str(part) for part in path) or "arguments"
+    message, allowed = _said(contract, first, path, field)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return Refusal("INVALID_ARGUMENTS", message + more, field=field, allowed=allowed)
 
 
-def _schema_of(contract: Contract, field: str) -> Any:
+def _said(contract: Contract, problem: Mapping[str, Any], path: Sequence[int | str], field: str) -> tuple[str, Any]:
+    """What is wrong with a field, and what would have been accepted there."""
+    if problem["type"] == "extra_forbidden":
+        known = list(_node(contract, path[:-1]).get("properties", ()))
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        owner = contract.name if len(path) == 1 else ".".join(str(part) for part in path[:-1])
+        return f"{field}: not an argument of {owner}" + (f"; did you mean {near[0]}?" if near else ""), known
+    allowed = _allowed(_node(contract, path))
+    if problem["type"] == "missing":
+        return f"{field}: required, but absent", allowed
+    text = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    if problem["type"] == NULL:
+        return f"{field}: {text}", allowed
+    return f"{field}: {text}; found {_shown(problem.get('input'))}", allowed
+
+
+def _node(contract: Contract, path: Sequence[int | str]) -> dict[str, Any]:
+    """The part of the published schema that speaks of the field at this path; empty where none does."""
     from mcp_forecast_contracts.catalogue import documents
 
-    return documents()[contract.name]["input_schema"]["properties"].get(field.split(".")[0])
+    node: dict[str, Any] = documents()[contract.name]["input_schema"]
+    for part in path:
+        node = (node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)) or {}
+    return node
+
+
+def _allowed(node: Mapping[str, Any]) -> Any:
+    """Its words where it is one of some, else its type, bounds and description; what lies inside it is left out."""
+    if "enum" in node:
+        return node["enum"]
+    told = {name: value for name, value in node.items() if not isinstance(value, dict | list | bool)}
+    return told or None
 
 
 def _shown(value: object) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, inspect, select, update
 
 from mcp_forecast.backup import make_one_file, sync
 from mcp_forecast.home import REVISION, migrate, revision_of, upgrade
@@ -26,46 +28,66 @@ from mcp_forecast.manifest import (
     read_manifest,
 )
 from mcp_forecast.migrations.metadata import METADATA
+from mcp_forecast.processes import end_all
 from mcp_forecast.sealing import checkpoint_file, home_id_of, origin_of
 from mcp_forecast.settings import Settings
-from mcp_forecast.signing_key import PUBLIC
+from mcp_forecast.staging import empty_home, moved_in
 from mcp_forecast.tables import HomeRow
 from mcp_forecast_audit import log as audit_log
+from mcp_forecast_audit.checkpoint import NoteInvalid, read_note
+from mcp_forecast_audit.tables import EntryRow, RefRow
 from mcp_forecast_audit.verify import verify
 from mcp_forecast_engine.errors import ArtifactCorrupt, StoreUnavailable
-from mcp_forecast_engine.store.address import is_postgres
+from mcp_forecast_engine.ports import Milestone
+from mcp_forecast_engine.store.address import Address, is_postgres
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database, open_database
-from mcp_forecast_engine.store.folder_lock import folder_lock
 from mcp_forecast_engine.store.identity import digest_of_bytes
 from mcp_forecast_engine.store.snapshot import artifacts_named, copy_rows, one_view
 from mcp_forecast_engine.store.tables import RunRow
 
-_STAGING: Final = ".restoring"
-_LOCK: Final = "migrate.lock"  # a server that starts meanwhile waits for it before it makes a schema of its own
-_NOTHING: Final = {_STAGING, _LOCK, "lost+found"}  # what an empty home may hold
 _RUN: Final = RunRow.__table__  # type: ignore[attr-defined]
 _HOME: Final = HomeRow.__table__  # type: ignore[attr-defined]
 # Its worker is not ours to end, and belongs to the home the backup was made of: the run is free, and its time begins
-# anew. The claim that takes it counts the worker as lost, as ever.
+# anew. The claim that takes it counts one worker as lost, which with a loss from before would be one too many.
 _LET_GO: Final = (
     update(_RUN)
     .where(_RUN.c.state == "RUNNING")
-    .values(lease_owner=None, lease_until=0.0, worker_pid=None, worker_started=None, started_at=None)
+    .values(losses=0, lease_owner=None, lease_until=0.0, worker_pid=None, worker_started=None, started_at=None)
+)
+_ENTRY: Final = EntryRow.__table__  # type: ignore[attr-defined]
+_REF: Final = RefRow.__table__  # type: ignore[attr-defined]
+_RESTORED: Final = (
+    select(_ENTRY.c.seq)
+    .join(_REF, _REF.c.seq == _ENTRY.c.seq)
+    .where(_REF.c.ref == bindparam("digest"), _REF.c.name == "manifest", _ENTRY.c.code == "RESTORED")
+    .limit(1)
 )
 
 
-def restore_home(settings: Settings, source: Path, *, clock: Callable[[], float]) -> Manifest:
-    """Make the home that the settings name out of a backup. Raises BackupInvalid, PlaceTaken, StoreUnavailable."""
+def restore_home(
+    settings: Settings,
+    source: Path,
+    *,
+    clock: Callable[[], float] | None = None,
+    milestone: Milestone = lambda name: None,
+) -> Manifest:
+    """Make the home that the settings name out of a backup; one that was cut off is begun anew.
+
+    The time is the database's, unless a test has another. Raises BackupInvalid, PlaceTaken, StoreUnavailable.
+    """
     manifest = read_manifest(source)
     try:
-        with _empty_home(settings.home) as staging:
+        _require_sealable(source, settings, manifest)
+        with empty_home(settings.home, manifest, is_restored=partial(_is_restored, settings)) as staging:
             _copy_artifacts(source, staging, manifest)
             _copy_database(source, staging, manifest)
-            _settle(staging, manifest, now=clock())
-            with _moved_in(staging, settings.home):
+            _settle(staging, manifest, now=clock() if clock else _time_at(settings.address))
+            with moved_in(staging, settings.home):
+                milestone("restore:moved")
                 _publish(staging / DATABASE, settings)
-                sync(settings.home)
+            milestone("restore:published")
+            sync(settings.home)
     except OSError as error:
         raise StoreUnavailable(
             f"the home cannot be restored: {error.strerror}", next_step="free space or fix the rights, then retry"
@@ -73,23 +95,38 @@ def restore_home(settings: Settings, source: Path, *, clock: Callable[[], float]
     return manifest
 
 
-@contextmanager
-def _empty_home(home: Path) -> Iterator[Path]:
-    """Hold an empty home, so that no server opens it meanwhile; lends a folder inside it to prepare in."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with folder_lock(home / _LOCK, alone=True, within_s=0.0, busy=f"another process is opening the home {home}"):
-        found = sorted(path.name for path in home.iterdir() if path.name not in _NOTHING)
-        if found:
-            raise PlaceTaken(
-                f"the home {home} is not empty ({', '.join(found[:5])}); name a new folder with MCP_FORECAST_HOME"
-            )
-        staging = home / _STAGING
-        shutil.rmtree(staging, ignore_errors=True)  # of a restore that was killed
-        staging.mkdir(mode=0o700)
-        try:
-            yield staging
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+def _require_sealable(source: Path, settings: Settings, manifest: Manifest) -> None:
+    """Refuse before the work where the checkpoint outside says more than the backup: its home could seal no more.
+
+    Raises PlaceTaken, OSError.
+    """
+    file = checkpoint_file(settings.checkpoint_folder, manifest.home_id)
+    own = checkpoint_file(source / CHECKPOINTS, manifest.home_id)
+    try:
+        kept = file.read_bytes()
+        size = read_note(kept.decode()).size
+    except FileNotFoundError:
+        return
+    except (NoteInvalid, UnicodeDecodeError):
+        found = "is no checkpoint"
+    else:
+        if size < manifest.sealed or (size == manifest.sealed and kept == own.read_bytes()):
+            return
+        found = f"seals {size} entries of this home's log, and the backup's log is sealed over {manifest.sealed}"
+    raise PlaceTaken(
+        f"{file} {found}: the log of the restored home would be sealed no more. Move this file elsewhere and keep it "
+        "(it shows what was entered after the backup), then restore again"
+    )
+
+
+def _is_restored(settings: Settings, digest: str) -> bool:
+    """Whether the database of the settings was restored from the backup whose manifest has this digest."""
+    if not is_postgres(settings.address) and not Path(settings.address).exists():
+        return False
+    with closing(open_database(settings.address)) as database, database.read() as connection:
+        if not inspect(connection).has_table(_REF.name):
+            return False
+        return connection.execute(_RESTORED, {"digest": digest}).first() is not None
 
 
 def _copy_artifacts(source: Path, staging: Path, manifest: Manifest) -> None:
@@ -97,6 +134,7 @@ def _copy_artifacts(source: Path, staging: Path, manifest: Manifest) -> None:
     digests = tuple(file.digest for file in kept.files() if file.digest is not None)
     if list_digest(digests) != manifest.artifact_list:
         raise BackupInvalid(f"the backup has {len(digests)} artifacts, not the {manifest.artifacts} of its manifest")
+    new.make()
     for digest in digests:
         try:
             new.put(kept.get(digest))
@@ -121,18 +159,28 @@ def _copy_database(source: Path, staging: Path, manifest: Manifest) -> None:
 
 
 def _settle(staging: Path, manifest: Manifest, *, now: float) -> None:
-    """Verify the rows against the rest, let go of what other workers held, and enter the restore."""
+    """Verify the rows against the rest, let go of what other processes held, and enter the restore."""
     database = open_database(staging / DATABASE, schema=REVISION)
     try:
         _require_log(database, staging, manifest)
         with database.command() as connection:
             _require_whole(connection, ArtifactStore(staging / ARTIFACTS), manifest)
             connection.execute(_LET_GO)
+            end_all(connection, now=now)
             refs = {"manifest": digest_of_bytes(manifest.body()), "entries": str(manifest.entries)}
             enter(connection, "RESTORED", refs, now=now)
     finally:
         database.close()
     make_one_file(staging / DATABASE)
+    sync(staging / DATABASE)
+
+
+def _time_at(address: Address) -> float:
+    """The time as everyone reads it who will share the restored database."""
+    if not is_postgres(address):
+        return time.time()
+    with closing(open_database(address)) as target:
+        return target.clock()
 
 
 def _require_whole(connection: Connection, artifacts: ArtifactStore, manifest: Manifest) -> None:
@@ -166,22 +214,6 @@ def _publish(rows: Path, settings: Settings) -> None:
         _fill(target, rows)
     finally:
         target.close()
-
-
-@contextmanager
-def _moved_in(staging: Path, home: Path) -> Iterator[None]:
-    """Move what was prepared to its place; it is taken away again if the block fails."""
-    moved: list[Path] = []
-    try:
-        for name in (ARTIFACTS, PUBLIC):  # the checkpoint is in the rows, and a server writes it where the settings say
-            if (staging / name).exists():
-                os.rename(staging / name, home / name)
-                moved.append(home / name)
-        yield
-    except BaseException:
-        for path in moved:
-            os.rename(path, staging / path.name)
-        raise
 
 
 def _fill(target: Database, rows: Path) -> None:

@@ -12,14 +12,13 @@ says more than the database, or something else, is never overwritten: then seali
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,10 +32,12 @@ from mcp_forecast_audit.seal import SEAL_S, is_due, seal
 from mcp_forecast_audit.stored import LogBroken, note_at, standing
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.database import Database
+from mcp_forecast_engine.store.folder_lock import folder_lock
 
 RETRY_S: Final = 5.0
 LOOK_S: Final = 0.1  # entries are counted at most this often
 LOCK_S: Final = 0.2
+_BUSY: Final = "another server is writing the checkpoint"
 _HOME = HomeRow.__table__  # type: ignore[attr-defined]
 log = logging.getLogger(__name__)
 
@@ -145,11 +146,15 @@ class Sealer:
         return seal(connection, found, self._signer, now=now)
 
     def _publish(self) -> None:
-        """Bring the checkpoint outside up to the newest stored one. Raises CheckpointConflict, OSError."""
+        """Bring the checkpoint outside up to the newest stored one.
+
+        Raises CheckpointConflict, StoreUnavailable, OSError.
+        """
         with self._database.read() as connection:
             self._home_id = self._home_id or home_id_of(connection)
         file = checkpoint_file(self._folder, self._home_id)
-        with _alone(self._home):
+        # One server of a home at a time: a slower one must not put an older checkpoint over a newer.
+        with folder_lock(self._home / "seal.lock", alone=True, within_s=LOCK_S, busy=_BUSY):
             with self._database.read() as connection:
                 note = standing(connection).note
                 kept = _kept(file)
@@ -218,21 +223,3 @@ def _write(file: Path, note: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """One server of a home at a time: a slower one must not put an older checkpoint over a newer."""
-    handle = os.open(home / "seal.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        until = time.monotonic() + LOCK_S
-        while True:
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > until:
-                raise BlockingIOError("another server is writing the checkpoint")
-            time.sleep(0.005)
-        yield
-    finally:
-        os.close(handle)

@@ -41,7 +41,9 @@ class Settings:
     wall_limit_s: float = _setting(1800.0, "a run may take this long")  # type: ignore[assignment]
     workers: int = _setting(2, "runs that work at the same time in one home")  # type: ignore[assignment]
     runs_per_day: int = _setting(5000, "runs a caller may ask for in any 24 hours")  # type: ignore[assignment]
-    training_minutes_per_day: float = _setting(1440.0, "minutes that a caller's runs may work in any 24 hours")  # type: ignore[assignment]
+    training_minutes_per_day: float = _setting(  # type: ignore[assignment]
+        1440.0, "no new run once the runs a caller asked for in the last 24 hours have worked this long"
+    )
     runs_at_once: int = _setting(50, "runs a caller may have queued or running")  # type: ignore[assignment]
     queue_limit: int = _setting(500, "runs that may wait in the home; above it new ones are turned away")  # type: ignore[assignment]
     checkpoints: str = _setting("", "folder for signed checkpoints of the log, best elsewhere; default: in the home")  # type: ignore[assignment]
@@ -130,7 +132,8 @@ def _parse(name: str, text: str) -> object:
     if kind == "tuple[str, ...]":
         return tuple(text.replace(",", " ").split())
     if name in ("database", "database_owner") and text and not is_postgres(text):
-        raise SettingInvalid(f"{PREFIX}{name.upper()} is {masked(text)!r}; allowed: nothing, or {SCHEMES[0]}…")
+        # Not quoted: where nobody knows what it is, nobody knows where its password is.
+        raise SettingInvalid(f"{PREFIX}{name.upper()} is no PostgreSQL URL; allowed: nothing, or {SCHEMES[0]}…")
     return text
 
 

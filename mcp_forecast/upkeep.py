@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mcp_forecast_audit.tables  # noqa: F401
-from mcp_forecast.home import open_home
+from mcp_forecast.home import is_named, open_home
 from mcp_forecast.home_entry import enter
 from mcp_forecast.manifest import ARTIFACTS
 from mcp_forecast.migrations.metadata import METADATA
@@ -24,13 +24,19 @@ def open_existing(settings: Settings) -> Database:
     place = settings.home if is_postgres(settings.address) else Path(settings.address)
     if not place.exists():
         raise StoreUnavailable(f"there is no home at {settings.home}", next_step="name it with MCP_FORECAST_HOME")
+    if not is_named(settings.home):
+        raise StoreUnavailable(
+            f"the folder {settings.home} does not say which database it belongs to",
+            next_step="start a server on it once (mcp-forecast serve), which settles that",
+        )
     return open_home(settings.home, settings.address, owner=settings.database_owner)
 
 
 def collect_home(settings: Settings, *, older_than_s: float, dry_run: bool, clock: Callable[[], float]) -> Collection:
     """Remove the artifacts of this home that no row refers to and that were put longer ago; servers may be at work.
 
-    Raises StoreUnavailable (also while a backup or another collection is at work), HomeNewer.
+    clock: of the machine that the files' times are of. Raises StoreUnavailable (also while a backup or another
+    collection is at work), HomeNewer.
     """
     database = open_existing(settings)
 
@@ -44,7 +50,7 @@ def collect_home(settings: Settings, *, older_than_s: float, dry_run: bool, cloc
         if not dry_run:
             refs = {"removed": str(done.removed), "bytes": str(done.removed_bytes)}
             with database.command() as connection:
-                enter(connection, "GC", refs, now=clock())
+                enter(connection, "GC", refs, now=database.clock())
     finally:
         database.close()
     return done

@@ -111,11 +111,13 @@ class Engine:
         from mcp_forecast_engine.factory.request import resolve
 
         steps, by_id = DEFAULT_STEPS, asked.get("preprocessing_id")
+        shown: list[int] = []
         with self._database.read() as connection:
             summary = datasets.summary(connection, asked["dataset_id"])
             if by_id is not None:
                 steps = steps_from_dicts(preprocessing.steps(connection, by_id))
-        return resolve(summary, self.artifacts, steps=steps, **asked)
+                shown = preprocessing.seasons(connection, dataset_id=asked["dataset_id"], preprocessing_id=by_id)
+        return resolve(summary, self.artifacts, steps=steps, seasons=shown, **asked)
 
     def plan_inference(self, **asked: Any) -> InferencePlan:
         """Pin a forecast request (arguments of `serving.request.resolve`). Raises NotFound, RunNotReady, RunFailed."""
@@ -142,9 +144,8 @@ class Engine:
         except _OutOfTime:
             return plan
         digest = self.artifacts.put(made)
-        document = self._keep(digest, json.loads(made))  # the commit shows it, and must not read it from disk
-        found = tuple(text for text in document["warnings"] if text not in plan.warnings)
-        return replace(plan, result=digest, warnings=(*plan.warnings, *found))
+        self._keep(digest, json.loads(made))  # the commit shows it, and must not read it from disk
+        return replace(plan, result=digest)
 
     # runs
 

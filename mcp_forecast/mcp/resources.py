@@ -24,6 +24,7 @@ Ask = Callable[[Context, str, dict[str, Any]], Awaitable[Envelope]]
 PAGE: Final = 50
 MOST_RUNS: Final = 20  # recent ones in the list; list_runs finds the others
 MOST_DATASETS: Final = 20
+MOST_PART: Final = 1024 * 1024  # of one call of read_artifact
 MOST_BYTES: Final = 8 * 1024 * 1024  # of an artifact as a resource; read_artifact pages through a longer one
 LEGACY_NOT_FOUND: Final = -32002
 REFUSED: Final = -32010  # known, but refused now: the error body in `data` says why and what to do
@@ -118,8 +119,8 @@ class Resources:
 
     async def _artifact(self, ctx: Context, uri: str, call: tuple[str, dict[str, Any]]) -> dict[str, Any]:
         """All pages of an artifact, each a call of its own; text stays text, other bytes are base64."""
-        tool, arguments = call
-        envelope = await self._answer(ctx, uri, call)
+        tool, arguments = call[0], {**call[1], "limit": MOST_PART}
+        envelope = await self._answer(ctx, uri, (tool, arguments))
         first = envelope["result"]
         if first["size"] > MOST_BYTES:
             raise _too_long(uri, first["size"])

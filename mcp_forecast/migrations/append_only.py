@@ -7,11 +7,15 @@ from typing import Final
 from alembic import op
 from sqlalchemy import Connection, text
 
+from mcp_forecast.migrations.metadata import METADATA
+
 _REFUSE: Final = """
 CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION 'the audit log is append-only' USING ERRCODE = 'integrity_constraint_violation'; END $$
 """
 _TRIGGERS: Final = (("no_change", "UPDATE OR DELETE", "ROW"), ("no_truncate", "TRUNCATE", "STATEMENT"))
+# What else is in the schema is not ours.
+_PRESENT: Final = text("SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename = ANY(:ours)")
 _CHANGES: Final = "UPDATE, DELETE, TRUNCATE"
 
 
@@ -54,8 +58,8 @@ def grant(connection: Connection, role: str) -> None:
             connection.execute(text("SELECT current_schema()")).scalar_one()
         )
         connection.execute(text(f"GRANT USAGE ON SCHEMA {schema} TO {quoted}"))
-    for table in connection.execute(text("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")):
-        _grant_table(connection, str(table.tablename), quoted, is_owner=role == owner)
+    for table in connection.execute(_PRESENT, {"ours": [*METADATA.tables, "alembic_version"]}).scalars():
+        _grant_table(connection, str(table), quoted, is_owner=role == owner)
 
 
 def _grant_table(connection: Connection, table: str, role: str, *, is_owner: bool) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
 
+from mcp_forecast.caller import Caller
 from mcp_forecast.errors import Refusal
 from mcp_forecast.tool import Call, Outcome, Tool
 from mcp_forecast.tools.cursor import make_cursor, read_cursor
 from mcp_forecast.tools.length import ROOM, fitting
-from mcp_forecast.tools.links import artifact_uri, time_text
+from mcp_forecast.tools.links import artifact_uri, is_here, time_text
 from mcp_forecast_contracts.artifacts import (
     LIST_ARTIFACTS,
     READ_ARTIFACT,
@@ -40,7 +41,7 @@ def artifacts_page(app: App, call: Call, request: ListArtifactsArguments) -> Out
         if request.dataset_id is not None:
             app.engine.dataset_summary(connection, request.dataset_id)
         found, total = app.engine.artifacts_page(connection, wanted=wanted, after=after, limit=request.limit + 1)
-    lines = [artifact_line(app, artifact, request.response_format) for artifact in found[: request.limit]]
+    lines = [artifact_line(app, call.caller, artifact, request.response_format) for artifact in found[: request.limit]]
     shown = lines[: fitting(lines, room=ROOM[request.response_format])]
     result: dict[str, Any] = {"artifacts": shown, "total": total, "has_more": len(found) > len(shown)}
     if result["has_more"]:
@@ -48,8 +49,8 @@ def artifacts_page(app: App, call: Call, request: ListArtifactsArguments) -> Out
     return Outcome(result, {n: wanted[n] for n in ("run_id", "dataset_id") if n in wanted})
 
 
-def artifact_line(app: App, artifact: NamedArtifact, how: ResponseFormat) -> dict[str, Any]:
-    """One artifact as callers see it; where it lies on this machine only in detail."""
+def artifact_line(app: App, caller: Caller, artifact: NamedArtifact, how: ResponseFormat) -> dict[str, Any]:
+    """One artifact as callers see it; where it lies only in detail, and to callers on this machine."""
     size = app.engine.artifacts.size(artifact.digest)
     line = {
         "name": artifact.name,
@@ -62,7 +63,9 @@ def artifact_line(app: App, artifact: NamedArtifact, how: ResponseFormat) -> dic
         "dataset_id": artifact.dataset_id,
         "preprocessing": artifact.detail or None,
         "created_at": time_text(artifact.created_at),
-        "path": str(app.engine.artifacts.path(artifact.digest).absolute()) if how == "detailed" else None,
+        "path": str(app.engine.artifacts.path(artifact.digest).absolute())
+        if how == "detailed" and is_here(caller)
+        else None,
     }
     return {name: value for name, value in line.items() if value is not None}
 

@@ -93,7 +93,7 @@ def _shortened(document: dict[str, Any], cut: _Cut) -> dict[str, Any]:
         "definitions": {
             name: _short(text, CHARACTERS) for name, text in definitions.items() if name in _JUDGED or not cut.brief
         },
-        "next_step": _SURE if best["sure"] else _UNSURE if best["by"] else _APART,
+        "next_step": _SURE if best["sure"] else _APART if document["apart"] and not best["by"] else _UNSURE,
     }
     return answer if len(differences) <= cut.fields else {**answer, "differences_total": len(differences)}
 

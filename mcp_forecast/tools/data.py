@@ -77,7 +77,7 @@ def describe(app: App, call: Call, request: DescribeDatasetArguments) -> Outcome
     after = max(first - len(covariates), 0)
     series, count = app.engine.series_page(summary, after=after, limit=request.limit - len(shown))
     how = request.response_format
-    about = fitted({**_answer(summary), "covariates": []}, how) | _stored(app, request)
+    about = fitted({**_answer(summary), "covariates": []}, how) | _stored(app, call, request)
     fits = fitting([*shown, *series], room=ROOM[how] - length(about))
     shown, series = shown[:fits], series[: max(fits - len(shown), 0)]
     end = first + len(shown) + len(series)
@@ -88,14 +88,14 @@ def describe(app: App, call: Call, request: DescribeDatasetArguments) -> Outcome
     return Outcome(result, {"dataset_id": request.dataset_id}, few(summary.get("warnings", ())))
 
 
-def _stored(app: App, request: DescribeDatasetArguments) -> dict[str, Any]:
+def _stored(app: App, call: Call, request: DescribeDatasetArguments) -> dict[str, Any]:
     """In detail: the bytes of the dataset and of what preprocessing reported of it, the newest ones."""
     if request.response_format == "concise":
         return {}
     wanted = {"dataset_id": request.dataset_id}
     with app.database.read() as connection:
         found, _ = app.engine.artifacts_page(connection, wanted=wanted, after=None, limit=MOST)
-    return {"artifacts": [artifact_line(app, artifact, request.response_format) for artifact in found]}
+    return {"artifacts": [artifact_line(app, call.caller, artifact, request.response_format) for artifact in found]}
 
 
 def _answer(summary: dict[str, Any]) -> dict[str, Any]:

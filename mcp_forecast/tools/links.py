@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from mcp_forecast.caller import Caller
+
 
 def artifact_uri(digest: str) -> str:
     """The resource that an artifact is read as, on every door."""
     return f"forecast://artifacts/{digest}"
+
+
+def is_here(caller: Caller) -> bool:
+    """Whether the caller is on this machine, so that a path means something to it, and tells it nothing new."""
+    return caller.door in ("stdio", "cli", "test")
 
 
 def time_text(at: float) -> str:

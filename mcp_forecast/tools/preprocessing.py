@@ -45,11 +45,13 @@ def name(
     refs = {
         "dataset_id": prepared.dataset_id, "preprocessing_id": prepared.preprocessing_id, "report": prepared.artifact,
     }  # fmt: skip
-    return Outcome(brief({**_answer(prepared), "created": created}), refs, prepared.report.warnings)
+    answer = _answer(prepared, request.season_length)
+    return Outcome(brief({**answer, "created": created}), refs, prepared.report.warnings)
 
 
-def _answer(prepared: PreparedPreprocessing) -> dict[str, Any]:
+def _answer(prepared: PreparedPreprocessing, season_length: int | None) -> dict[str, Any]:
     report = prepared.report
+    season = "" if season_length is None else f" and season_length {season_length}"
     return {
         "preprocessing_id": prepared.preprocessing_id,
         "dataset_id": prepared.dataset_id,
@@ -62,7 +64,7 @@ def _answer(prepared: PreparedPreprocessing) -> dict[str, Any]:
         "left_out_total": len(report.left_out),
         "report": prepared.artifact,
         "next_step": f"run_training with this dataset_id, a horizon in steps of {prepared.shape.freq!r} and "
-        f"preprocessing_id {prepared.preprocessing_id}; to change something, call again with other steps",
+        f"preprocessing_id {prepared.preprocessing_id}{season}; to change something, call again with other steps",
     }
 
 

@@ -41,8 +41,13 @@ _AFTER_SUCCESS: Final = {
 }
 
 
-def run_answer(app: App, run: Run, page: Page, how: ResponseFormat = "concise") -> dict[str, Any]:
-    """The answer of every run tool. page: first row and number of rows of a forecast; how: all that is stored?"""
+def run_answer(
+    app: App, run: Run, page: Page, how: ResponseFormat = "concise", *, with_paths: bool = False
+) -> dict[str, Any]:
+    """The answer of every run tool. page: first row and number of rows of a forecast; how: all that is stored?
+
+    with_paths: in detail, also where each artifact lies.
+    """
     answer: dict[str, Any] = {
         "run_id": run.run_id,
         "kind": run.kind,
@@ -58,7 +63,7 @@ def run_answer(app: App, run: Run, page: Page, how: ResponseFormat = "concise") 
             answer[name] = time_text(at)
     if run.state == "SUCCEEDED":
         room = ROOM[how] - length(answer)
-        answer["result"] = _paged(_linked(app, run, how), page, how, room=room)
+        answer["result"] = _paged(_linked(app, run, how, with_paths=with_paths), page, how, room=room)
     if run.error is not None:
         answer["error"] = run_error(run.error)
     if not run.ended:
@@ -115,12 +120,12 @@ def asked(run: Run, *, most: int = MOST) -> dict[str, Any]:
     return brief(dict(run.plan["asked"]), most=most)
 
 
-def _linked(app: App, run: Run, how: ResponseFormat) -> dict[str, Any]:
+def _linked(app: App, run: Run, how: ResponseFormat, *, with_paths: bool) -> dict[str, Any]:
     """The result with where each artifact is read; paths are this home's, so they are not in the document."""
     found = app.engine.details(run) if how == "detailed" else app.engine.document(run)
     whole = {"name": "forecast.json", "digest": run.result, "media_type": "application/json"}
     artifacts = [{**a, "uri": artifact_uri(a["digest"])} for a in found.get("artifacts", [whole])]
-    if how == "detailed":
+    if how == "detailed" and with_paths:
         artifacts = [{**a, "path": str(app.engine.artifacts.path(a["digest"]).absolute())} for a in artifacts]
     return {**found, "run_id": run.run_id, "artifacts": artifacts}
 

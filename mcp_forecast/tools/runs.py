@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from mcp_forecast.tool import Call, Outcome, Tool
 from mcp_forecast.tools.cursor import ROW, RUN_POSITION, make_cursor, read_cursor
 from mcp_forecast.tools.length import ROOM, fitting
+from mcp_forecast.tools.links import is_here
 from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
 from mcp_forecast_contracts.runs import (
     CANCEL_RUN,
@@ -77,7 +78,9 @@ def infer(app: App, call: Call, request: RunInferenceArguments, plan: InferenceP
     """Record the forecast, or queue the run when it was too much to answer inline."""
     run = _entered(app, call, plan, connection)
     refs = {"run_id": run.run_id, "model_run_id": request.run_id, "dataset_id": plan.dataset_id}
-    return Outcome(run_answer(app, run, FIRST_PAGE), refs, plan.warnings)
+    answer = run_answer(app, run, FIRST_PAGE)
+    told = answer.get("result", {}).get("warnings", ())  # of a finished run they stand in its result, on every door
+    return Outcome(answer, refs, tuple(text for text in plan.warnings if text not in told))
 
 
 def _entered(app: App, call: Call, plan: TrainingPlan | InferencePlan, connection: Connection) -> Run:
@@ -98,8 +101,9 @@ def replay(app: App, connection: Connection, stored: dict[str, Any]) -> dict[str
 
 
 async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> None:
-    """Poll on the loop until the run ends or the time is up; say how far it is when that changes."""
-    run = _look(app, request.run_id)
+    """Poll until the run ends or the time is up; say how far it is when that changes."""
+    look = partial(_look, app, request.run_id)
+    run = await app.read(look)
     told: tuple[Any, ...] = ()
     while not run.ended and time.monotonic() < call.began + request.wait_s:
         now = (run.progress_done, run.progress_total, run.progress_text)
@@ -107,7 +111,7 @@ async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> 
             await call.report(run.progress_done, run.progress_total or None, run.progress_text)
             told = now
         await anyio.sleep(POLL_S)
-        run = _look(app, request.run_id)
+        run = await app.read(look)
     detailed = request.response_format == "detailed"
     if run.result is not None and not app.engine.has_document(run, detailed=detailed):
         # Long ones are parsed off the loop, once.
@@ -123,7 +127,8 @@ def status(app: App, call: Call, request: GetRunStatusArguments) -> Outcome:
     """The row as it is now, with the result or error once it has ended."""
     start = read_cursor(f"forecast {request.run_id}", request.cursor, ROW) or 0
     run = _look(app, request.run_id)
-    return Outcome(run_answer(app, run, (start, request.limit), request.response_format), {"run_id": run.run_id})
+    page, how = (start, request.limit), request.response_format
+    return Outcome(run_answer(app, run, page, how, with_paths=is_here(call.caller)), {"run_id": run.run_id})
 
 
 def cancel(app: App, call: Call, request: CancelRunArguments, prepared: None, connection: Connection) -> Outcome:

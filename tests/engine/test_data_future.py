@@ -61,6 +61,19 @@ def test_rows_at_other_times_are_counted_and_not_used(known: tuple[Panel, Datase
     np.testing.assert_array_equal(panel.future["price"], [[60.5, 61.5, 62.5]] * 2)
 
 
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_rows_finer_than_the_step_are_refused_not_taken_in_part(known: tuple[Panel, Dataset], horizon: int) -> None:
+    hours = [
+        {**row(store, 60), "ds": f"{day(60 + step)}T{hour:02d}:00:00"}
+        for store in STORES
+        for step in range(horizon)
+        for hour in range(24)
+    ]
+    with pytest.raises(DataInvalid, match=rf"{46 * horizon} future rows lie between the steps of 'D'") as refusal:
+        with_future(known[0], known[1].schema, hours, horizon, NAMES)
+    assert "one row per step of 'D'" in str(refusal.value.next_step)
+
+
 def test_rows_that_all_miss_the_horizon_are_refused_with_the_steps_needed(known: tuple[Panel, Dataset]) -> None:
     rows = [row(store, step) for store in STORES for step in range(3)]
     with pytest.raises(DataInvalid, match=r"none of the 6 future rows lies within the 3 steps") as refusal:

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.dataset import build_dataset
 from mcp_forecast_engine.data.frame import Frame, Panel
-from mcp_forecast_engine.data.preprocessing import (
+from mcp_forecast_engine.data.preprocessing import to_panel
+from mcp_forecast_engine.data.reading import read_file, read_rows
+from mcp_forecast_engine.data.schema import ColumnRoles, Correction
+from mcp_forecast_engine.data.steps import (
     DEFAULT_STEPS,
     FillCovariates,
     FillGaps,
@@ -25,10 +28,7 @@ from mcp_forecast_engine.data.preprocessing import (
     Resample,
     step_from_dict,
     step_to_dict,
-    to_panel,
 )
-from mcp_forecast_engine.data.reading import read_file, read_rows
-from mcp_forecast_engine.data.schema import ColumnRoles, Correction
 from mcp_forecast_engine.errors import DataInvalid
 
 BIKE = Path(__file__).resolve().parents[3] / "shared" / "data" / "bike_sharing_hourly.parquet"

@@ -203,3 +203,19 @@ def test_threads_that_put_again_and_commit_while_collections_run_lose_nothing(
     assert len(committed) == 400
     assert {artifacts.get(digest) for digest in committed} == set(bytes_of[:400])
     assert removed >= 200  # what nobody put again went
+
+
+def test_a_sweep_after_a_lost_worker_leaves_what_another_host_is_writing(
+    artifacts: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mcp_forecast_engine.store import artifacts as module
+
+    folder = artifacts.path(artifacts.put(b"kept")).parent
+    mine = folder / f"{module._unfinished(77)}half"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(module, "host_name", lambda: "another")
+        theirs = folder / f"{module._unfinished(77)}half"
+    for path in (mine, theirs):
+        path.write_bytes(b"half")
+    artifacts.sweep(77)
+    assert (mine.exists(), theirs.exists()) == (False, True)

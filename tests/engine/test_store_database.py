@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.address import Address
 from mcp_forecast_engine.store.database import Database, open_database
+from mcp_forecast_engine.store.snapshot import one_view
 
 BOTH_DATABASES = True
 ROWS = Table("t", MetaData(), Column("x", Integer, primary_key=True, autoincrement=False))
@@ -86,6 +87,27 @@ def test_a_command_waits_no_longer_for_a_thread_of_its_process(database: Databas
     write(database)
 
 
+def test_a_read_waits_for_a_long_one_of_another_thread_for_seconds_only(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("sqlite.READ_WAIT_S", "postgres.READ_ANSWER_S"):
+        monkeypatch.setattr(f"mcp_forecast_engine.store.{name}", 0.1)
+    refused: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            count(database)
+        except StoreUnavailable as error:
+            refused.append(error)
+
+    with database.read():
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(timeout=2.0)
+        assert ["busy" in str(error) for error in refused] == [True]
+    assert count(database) == 0
+
+
 def test_commands_of_many_processes_never_see_each_other_half_done(database: Database, address: Address) -> None:
     def add_ten() -> None:
         mine = open_database(address)
@@ -134,11 +156,24 @@ def test_a_statement_of_a_read_sees_the_newest_commit_and_may_write_nothing(
 
 def test_a_table_that_is_gone_is_a_typed_error_and_the_connection_stays_usable(database: Database) -> None:
     for _ in range(2):
-        with pytest.raises(StoreUnavailable, match="nowhere"), database.read() as connection:
+        with pytest.raises(StoreUnavailable, match=r"nowhere|missing"), database.read() as connection:
             connection.exec_driver_sql("SELECT 1 FROM nowhere")
-        with pytest.raises(StoreUnavailable, match="nowhere"), database.command() as connection:
+        with pytest.raises(StoreUnavailable, match=r"nowhere|missing"), database.command() as connection:
             connection.exec_driver_sql("SELECT 1 FROM nowhere")
         write(database)
+
+
+def test_what_fails_in_a_view_is_told_even_where_the_view_cannot_be_left(database: Database) -> None:
+    def fail(left_by: str) -> None:
+        with one_view(database) as view:
+            view.exec_driver_sql(left_by)
+            raise ZeroDivisionError
+
+    for left_by in ("ROLLBACK", "SELECT 1"):  # as a connection that was lost: there a second ROLLBACK is refused
+        with pytest.raises(ZeroDivisionError):
+            fail(left_by)
+        write(database)
+    assert count(database) == 2
 
 
 def test_closing_blocks_on_no_other_process(database: Database, other: Database) -> None:

@@ -94,7 +94,7 @@ def test_an_artifact_comes_back_and_its_name_is_its_content(
 def test_one_flipped_bit_in_an_artifact_is_found(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     name = store.put(b"forecast")
-    path = next(p for p in tmp_path.rglob("*") if p.is_file())
+    path = store.path(name)
     path.write_bytes(b"forecasu")
     with pytest.raises(ArtifactCorrupt):
         store.get(name)
@@ -103,7 +103,7 @@ def test_one_flipped_bit_in_an_artifact_is_found(tmp_path: Path) -> None:
 def test_an_artifact_that_is_gone_from_disk_is_damage_and_putting_it_again_mends_it(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     name = store.put(b"forecast")
-    next(p for p in tmp_path.rglob("*") if p.is_file()).unlink()
+    store.path(name).unlink()
     with pytest.raises(ArtifactCorrupt, match="missing from the store"):
         store.get(name)
     store.put(b"forecast")

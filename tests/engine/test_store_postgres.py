@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 from postgres_server import OWNER, SERVING, PostgresServer, as_role
 from sqlalchemy import Connection, bindparam, select, text
 
-from mcp_forecast.home import REVISION, open_home, upgrade
+from mcp_forecast.home import REVISION, migrate, open_home, upgrade
 from mcp_forecast_audit.tables import EntryRow
 from mcp_forecast_engine.errors import DataInvalid, HomeNewer, OutcomeUnknown, StoreUnavailable
 from mcp_forecast_engine.store.address import masked
@@ -294,6 +295,109 @@ def test_the_server_clock_counts_and_is_asked_rarely() -> None:
     assert len(asked) == 2
 
 
+def test_the_time_a_machine_sleeps_counts() -> None:
+    from mcp_forecast_engine.store.postgres_link import since_boot
+
+    assert since_boot() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=0.1)
+
+
+def test_a_backend_that_is_frozen_is_given_up_and_the_next_read_and_command_work(
+    address: str, open_on: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("postgres_link.READ_ANSWER_S", "postgres_link.WRITE_ANSWER_S", "postgres.WRITE_ANSWER_S"):
+        monkeypatch.setattr(f"mcp_forecast_engine.store.{name}", 0.3)
+    database = open_on(address)
+    pid = text("SELECT pg_backend_pid()")
+    with database.read() as connection:
+        reading = int(connection.execute(pid).scalar_one())
+    with database.command() as connection:
+        writing = int(connection.execute(pid).scalar_one())
+    try:
+        os.kill(reading, signal.SIGSTOP)
+        os.kill(writing, signal.SIGSTOP)
+        for at_work in (lambda: count(database), lambda: add(database, "x", wait_s=0.2)):
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="the server does not answer"):
+                at_work()
+            assert time.monotonic() - began < 2.0
+        assert count(database) == 0
+        add(database, "y")
+    finally:
+        os.kill(reading, signal.SIGCONT)
+        os.kill(writing, signal.SIGCONT)
+    assert count(database) == 1
+
+
+def test_a_long_copy_may_keep_the_server_silent(
+    address: str, open_on: Callable[[str], Database], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mcp_forecast_engine.store.snapshot import one_view
+
+    monkeypatch.setattr("mcp_forecast_engine.store.postgres_link.READ_ANSWER_S", 0.2)
+    database = open_on(address)
+    with one_view(database) as view:
+        view.execute(text("SELECT pg_sleep(0.6)"))
+    with pytest.raises(StoreUnavailable, match="does not answer"), database.read() as connection:
+        connection.execute(text("SELECT pg_sleep(0.6)"))
+
+
+@pytest.mark.parametrize("user", ["stranger", "desk_server"])
+def test_what_the_driver_says_is_for_the_log_alone(
+    postgres: PostgresServer, user: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = postgres.address("nowhere", user)
+    silent = "postgresql://me@127.0.0.1:1/db"
+    for wrong, fault, said in ((address, "refused the connection", "FATAL"), (silent, "connection to the", "127")):
+        with pytest.raises(StoreUnavailable, match=fault) as caught:
+            open_database(wrong)
+        told = f"{caught.value} {caught.value.next_step}"
+        assert [word for word in ("nowhere", "stranger", "desk", "socket", "127", ".s.PGSQL") if word in told] == []
+        assert said in caplog.text
+
+
+def test_what_is_not_ours_in_the_schema_keeps_its_rights(
+    postgres: PostgresServer, open_on: Callable[[str], Database]
+) -> None:
+    empty = postgres.empty()
+    with postgres.connect(empty, OWNER) as owner:
+        for name in ("payroll", "audit_of_others"):
+            owner.execute(f"CREATE TABLE {name} (x int)")
+            owner.execute(f"GRANT ALL ON {name} TO PUBLIC")
+        upgrade(empty, serving=SERVING)
+        may = "SELECT has_table_privilege(%s, %s, 'UPDATE')"
+        for name in ("payroll", "audit_of_others"):
+            for role in (SERVING, OWNER):
+                assert owner.execute(may, (role, name)).fetchone() == (True,)
+    database = open_on(as_role(empty, SERVING))
+    assert database.report()["append_only"] == "grants and triggers"
+    database.close()
+    postgres.drop(empty)
+
+
+def test_the_tables_of_the_log_are_those_of_the_audit_part() -> None:
+    from mcp_forecast.migrations.metadata import METADATA
+    from mcp_forecast_engine.store.database import LOG_TABLES
+
+    assert sorted(LOG_TABLES) == sorted(name for name in METADATA.tables if name.startswith("audit_"))
+
+
+def test_a_serving_role_that_is_introduced_later_is_granted_by_the_next_migration(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    owner = postgres.empty()
+    serving = as_role(owner, SERVING)
+    open_home(tmp_path, owner).close()
+    with pytest.raises(StoreUnavailable, match="permission denied"):
+        open_home(tmp_path, serving)
+    assert migrate(tmp_path, serving, owner=owner) == REVISION
+    database = open_home(tmp_path, serving)
+    add(database, "x")
+    assert str(database.report()["append_only"]) == "grants and triggers"
+    database.close()
+    assert migrate(tmp_path, serving) == REVISION  # who owns nothing has nothing to grant, and need not
+    postgres.drop(owner)
+
+
 def test_a_server_that_does_not_answer_holds_callers_up_once() -> None:
     from mcp_forecast_engine.store.postgres_link import Link, ServerClock
 
@@ -325,5 +429,37 @@ def test_no_password_is_ever_said(tmp_path: Path) -> None:
         while error is not None:
             assert "s3cr" not in str(error)
             error = error.__cause__
-    assert masked("postgresql://me@host/db") == "postgresql://me@host/db"
+    for open_one in ("postgresql://me@host/db", "postgresql://me@h1:5432,h2:5433/db", "postgresql://me@[::1]:5432/db"):
+        assert masked(open_one) == open_one
     assert masked(tmp_path / "forecast.db") == os.fspath(tmp_path / "forecast.db")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me@corp:s3cret@host/db", "postgresql://me@corp:***@host/db"),
+        ("postgresql://me@corp:s3cret/db", "postgresql://me@corp:***"),
+        ("postgresql://user:s3cret/db", "postgresql://user:***"),
+        ("postgresql://u:p@s3cret@127.0.0.1/db", "postgresql://u:***@127.0.0.1/db"),
+        ("postgresql://me@h:1/db?password=s3cr@t&sslmode=x", "postgresql://me@h:1/db?password=***&sslmode=x"),
+        ("postgresql://me:xpassword=s3cret@host/db", "postgresql://me:***"),
+        ("host=h user=u password=s3cret", "host=h user=u password=***"),
+        ("password = s3cret user=u", "password = *** user=u"),
+        (r"host=h password='s3c\' ret x=1' user=u", "host=h password=*** user=u"),
+        ("host=h sslpassword='s3c ret", "host=h sslpassword=***"),
+    ],
+)
+def test_a_password_is_masked_wherever_libpq_or_a_slip_may_put_it(address: str, shown: str) -> None:
+    assert masked(address) == shown
+
+
+@pytest.mark.parametrize(
+    "address", ["postgresql://u:p@s3cret@127.0.0.1/db", "postgresql://user:s3cret/db", "postgresql://me@corp:s3cret/db"]
+)
+def test_a_password_that_libpq_takes_for_a_host_or_port_is_refused_unsaid(
+    address: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be read") as caught:
+        open_database(address)
+    assert "%40" in (caught.value.next_step or "")
+    assert "s3cret" not in f"{caught.value} {caught.value.next_step} {caplog.text}"

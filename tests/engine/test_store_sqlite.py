@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_forecast.home import open_home
+from mcp_forecast.home import open_home, revision_of
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.database import Database, open_database
 
@@ -89,3 +89,42 @@ def test_an_entry_of_the_log_cannot_be_written_over(tmp_path: Path, path: Path, 
     other.execute(f"INSERT {ENTRY.format('next').replace('VALUES (1', 'VALUES (NULL')}")
     assert other.execute("SELECT seq FROM audit_entry ORDER BY seq").fetchall() == [(1,), (2,)]
     other.close()
+
+
+def test_the_report_names_the_table_of_the_log_that_lacks_a_trigger(tmp_path: Path, path: Path) -> None:
+    database = open_home(tmp_path, path)
+    assert database.report()["append_only"] == "triggers"
+    with database.command() as connection:
+        connection.exec_driver_sql("DROP TRIGGER audit_ref_no_replace")
+    assert database.report()["append_only"] == "nothing: audit_ref lacks a trigger"
+    database.close()
+
+
+def test_a_reader_with_an_old_view_holds_one_command_up_and_not_every_one(
+    path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("CHECKPOINT_BYTES", 0), ("CHECKPOINT_S", 0.3), ("CHECKPOINT_PAUSE_S", 60.0)):
+        monkeypatch.setattr(f"mcp_forecast_engine.store.sqlite.{name}", value)
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM t").fetchall()
+    took = []
+    for _ in range(4):
+        began = time.monotonic()
+        write(database, 1.0)
+        took.append(time.monotonic() - began)
+    assert took[0] > 0.25
+    assert max(took[1:]) < 0.2
+    reader.close()
+
+
+def test_only_a_damaged_file_is_to_be_restored_from_a_backup(tmp_path: Path, path: Path) -> None:
+    path.write_bytes(b"no database, but long enough to be looked at" * 100)
+    with pytest.raises(StoreUnavailable, match="no usable database") as damaged:
+        revision_of(path)
+    assert damaged.value.next_step == "restore a backup"
+    path.unlink()
+    path.mkdir()  # SQLite cannot open this, whoever asks
+    with pytest.raises(StoreUnavailable, match="cannot be read") as unreadable:
+        revision_of(path)
+    assert "retry" in (unreadable.value.next_step or "")

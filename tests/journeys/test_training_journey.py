@@ -234,14 +234,17 @@ def test_a_model_is_not_asked_for_another_target_or_other_series_columns(desk: D
 def test_a_forecast_from_other_and_shorter_data_says_so(desk: Desk) -> None:
     dataset = register(desk)
     request = {"run_id": train(desk, dataset, covariates=[])["result"]["run_id"]}
-    assert desk.call("run_inference", request)["warnings"] == []
+    assert desk.call("run_inference", request)["result"]["result"]["warnings"] == []
     short = desk.call("register_dataset", {"rows": rows(20)})["result"]["dataset_id"]
     forecast = desk.call("run_inference", {**request, "dataset_id": short})
-    other, past = forecast["warnings"]
+    other, past = forecast["result"]["result"]["warnings"]
     assert dataset in other
     assert short in other
     assert "20 steps, the model reads 56" in past
-    assert forecast["result"]["result"]["warnings"] == [other, past]
+    # They are the run's, so whoever reads it later sees them too; said once.
+    assert forecast["warnings"] == []
+    later = desk.call("get_run_status", {"run_id": forecast["result"]["run_id"]})
+    assert later["result"]["result"]["warnings"] == [other, past]
 
 
 def test_future_rows_that_the_model_does_not_read_change_nothing_and_are_told(desk: Desk) -> None:
@@ -272,7 +275,9 @@ def test_a_shorter_forecast_is_the_beginning_of_the_long_one_and_needs_its_futur
     moved = desk.call("run_inference", {**request, "future": turned})["result"]["result"]["series"][0]
     assert moved["median"][0] != long["median"][0]
     beyond = desk.call("run_inference", {**request, "future": ahead(0, 9)})
-    assert beyond["warnings"] == ["3 of 10 future rows lie outside the 7 steps after the data; not used"]
+    assert beyond["result"]["result"]["warnings"] == [
+        "3 of 10 future rows lie outside the 7 steps after the data; not used"
+    ]
     assert beyond["result"]["result"]["series"] == whole["result"]["result"]["series"]
     past = desk.call("run_inference", {**request, "future": ahead(-9, 0)})["error"]
     assert past["code"] == "DATA_INVALID"

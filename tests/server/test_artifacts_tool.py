@@ -150,6 +150,24 @@ def test_changed_and_lost_bytes_are_told(idle: Desk) -> None:
     assert read(idle, found["digest"])["error"]["code"] == "ARTIFACT_CORRUPT"
 
 
+def test_where_bytes_lie_is_told_on_this_machine_only(idle: Desk) -> None:
+    dataset = register(idle)
+    afar = replace(AGENT, door="http")
+    asked = {"response_format": "detailed"}
+    for tool, arguments in (("list_artifacts", asked), ("describe_dataset", {**asked, "dataset_id": dataset})):
+        here, there = (idle.call(tool, arguments, caller)["result"]["artifacts"] for caller in (AGENT, afar))
+        assert [{name: value for name, value in one.items() if name != "path"} for one in here] == there
+        assert all(one["path"] for one in here)
+
+
+def test_reading_says_how_far_it_came_at_64_kib_where_nothing_is_said(idle: Desk) -> None:
+    half_done(idle, register(idle), b"x" * 100_000)
+    (found,) = listed(idle, name="preprocessing.json")["artifacts"]
+    part = read(idle, found["digest"])["result"]
+    assert (len(part["data"]), part["next_offset"]) == (65_536, 65_536)
+    assert not read(idle, found["digest"], limit=1 << 20)["result"]["has_more"]
+
+
 def test_reading_takes_the_path_of_every_call_but_is_not_listed_as_a_tool(idle: Desk) -> None:
     register(idle)
     (found,) = listed(idle)["artifacts"]

@@ -21,15 +21,20 @@ from postgres_server import PostgresServer
 
 from mcp_forecast.backup import take_backup
 from mcp_forecast.manifest import BackupInvalid, Manifest, PlaceTaken, file_digest
+from mcp_forecast.processes import begin
 from mcp_forecast.restore import restore_home
-from mcp_forecast.sealing import origin_of
+from mcp_forecast.sealing import checkpoint_file, origin_of
 from mcp_forecast.settings import Settings, child_environment
 from mcp_forecast.signing_key import signer_of
+from mcp_forecast.upkeep import collect_home
 from mcp_forecast_audit.checkpoint import keys_of, verified_note
 from mcp_forecast_audit.seal import seal
 from mcp_forecast_audit.stored import standing
+from mcp_forecast_audit.verify import verify
 from mcp_forecast_engine.errors import StoreUnavailable
+from mcp_forecast_engine.runtime import lease
 from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.database import open_database
 
 ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
 SECRETS = {"token", "tokens.json", "audit.key", "logs", "home.id", "wal.lock"}
@@ -87,11 +92,11 @@ def without_places(value: Any) -> Any:
 
 
 def backed_up(settings: Settings, target: Path) -> Manifest:
-    return take_backup(settings, target, clock=time.time)
+    return take_backup(settings, target)
 
 
 def restored(settings: Settings, source: Path) -> Manifest:
-    return restore_home(settings, source, clock=time.time)
+    return restore_home(settings, source)
 
 
 @pytest.mark.parametrize("database_address", ["sqlite", "postgresql"], indirect=True)
@@ -327,6 +332,132 @@ def test_a_run_at_work_starts_again_in_the_new_home_and_the_old_worker_is_left_a
     assert without_places(ended[0]["result"]) == without_places(ended[1]["result"])
     with desk.app.database.read() as connection:
         assert desk.app.engine.run(connection, run_id).losses == 0
+
+
+def test_a_run_that_had_lost_a_worker_before_the_backup_starts_again(
+    open_desk: Callable[[Settings], Desk], settings: Settings, tmp_path: Path
+) -> None:
+    desk = open_desk(replace(settings, workers=0))
+    dataset = desk.call("register_dataset", {"rows": ROWS, "freq": "D"})["result"]["dataset_id"]
+    run_id = desk.call("run_training", {"dataset_id": dataset, "horizon": 4})["result"]["run_id"]
+    for now in (0.0, 100.0):  # the second finds the lease of the first over
+        with desk.app.database.command() as connection:
+            run = lease.claim(connection, owner="worker", lease_s=10.0, max_running=1, now=now)
+    assert run is not None
+    assert run.losses == 1
+    backed_up(settings, tmp_path / "backup")
+    new = elsewhere(settings, tmp_path)
+    restored(new, tmp_path / "backup")
+    assert open_desk(new).finish(run_id)["result"]["state"] == "SUCCEEDED"
+
+
+@pytest.mark.parametrize("database_address", ["sqlite", "postgresql"], indirect=True)
+def test_processes_of_the_old_home_have_ended_in_the_new_one(
+    desk: Desk, open_desk: Callable[[Settings], Desk], settings: Settings, tmp_path: Path
+) -> None:
+    with desk.app.database.command() as connection:
+        begin(connection, "srv_far", pid=1, pid_started=1.0, host="a host that never comes back", now=1.0)
+    backed_up(settings, tmp_path / "backup")
+    new = elsewhere(settings, tmp_path)
+    restored(new, tmp_path / "backup")
+    log = open_desk(new).log(last="STARTED")
+    assert [entry["code"] for entry in log[-4:]] == ["UNCLEAN_END", "UNCLEAN_END", "RESTORED", "STARTED"]
+    assert {entry["request_id"] for entry in log[-4:-2]} == {"srv_far", desk.app.process_id}
+
+
+@pytest.mark.parametrize("target", ["postgresql", "sqlite"])
+@pytest.mark.parametrize("point", ["restore:moved", "restore:published"])
+def test_a_restore_that_is_killed_is_cleared_up_by_the_next_one(
+    desk: Desk,
+    open_desk: Callable[[Settings], Desk],
+    settings: Settings,
+    tmp_path: Path,
+    postgres: PostgresServer,
+    target: str,
+    point: str,
+) -> None:
+    run_id = finished(desk)
+    signer_of(settings.home, origin_of(home_id(settings)))
+    backed_up(settings, tmp_path / "backup")
+    address = postgres.fresh() if target == "postgresql" else ""
+    new = replace(elsewhere(settings, tmp_path), database=address)
+    try:
+        code, text = command(replace(new, crash_at=point), "restore", str(tmp_path / "backup"))
+        assert code == -9, text
+        assert (new.home / ".restoring").exists()
+        assert (new.home / "artifacts").exists()
+        if point == "restore:moved":
+            restored(new, tmp_path / "backup")
+        else:
+            with pytest.raises(PlaceTaken, match="restored already"):
+                restored(new, tmp_path / "backup")
+        assert not list(new.home.glob(".rest*"))
+        other = open_desk(new)
+        assert other.call("run_inference", {"run_id": run_id})["ok"]
+        assert [entry["code"] for entry in other.log(last="OK")].count("RESTORED") == 1
+        assert (new.home / "audit.pub").exists()
+        other.app.close()
+    finally:
+        if address:
+            postgres.drop(address)
+
+
+def sealed(desk: Desk, settings: Settings) -> str:
+    """Seal the log and write the checkpoint outside, as a server does; returns the checkpoint."""
+    signer = signer_of(settings.home, origin_of(home_id(settings)))
+    with desk.app.database.command() as connection:
+        note: str = seal(connection, standing(connection), signer, now=time.time())
+    return note
+
+
+def test_a_newer_checkpoint_outside_has_to_be_moved_before_a_restore(
+    desk: Desk, open_desk: Callable[[Settings], Desk], settings: Settings, tmp_path: Path
+) -> None:
+    finished(desk)
+    note = sealed(desk, settings)
+    backed_up(settings, tmp_path / "backup")
+    new = replace(elsewhere(settings, tmp_path), checkpoints=str(tmp_path / "outside"))
+    file = checkpoint_file(new.checkpoint_folder, home_id(settings))
+    file.parent.mkdir()
+    file.write_text(sealed(desk, settings))  # one entry more: the backup's
+    for kept in (file.read_text(), "no checkpoint"):
+        file.write_text(kept)
+        code, text = command(new, "restore", str(tmp_path / "backup"))
+        assert (code, str(file) in text, "Move this file" in text) == (2, True, True), text
+        assert not new.home.exists()
+    file.write_text(note)  # the backup's own is no hindrance
+    restored(new, tmp_path / "backup")
+    other = open_desk(new)
+    with other.app.database.read() as connection:
+        assert other.app.sealer.status(connection)["state"] == "sealing"
+    other.app.close()
+    assert file.read_text() != note  # and its sealing has gone on
+    reopened = open_database(new.home / "forecast.db")
+    log = verify(reopened.read, origin=origin_of(home_id(settings)), outside=file.read_text())
+    assert log.intact
+    reopened.close()
+
+
+def test_a_backup_inside_the_home_is_refused(desk: Desk, settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(settings.home)
+    for target in (settings.home / "backup", settings.home / "backups" / "of today", tmp_path / "link" / "backup"):
+        with pytest.raises(PlaceTaken, match="inside the home"):
+            backed_up(settings, target)
+        assert not target.parent.joinpath("backup").exists()
+
+
+def test_what_is_done_to_a_home_is_entered_at_its_databases_time(
+    open_desk: Callable[[Settings], Desk],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = open_desk(settings)
+    monkeypatch.setattr(type(desk.app.database), "clock", lambda database: 5e9)
+    made = take_backup(settings, tmp_path / "backup")
+    collect_home(settings, older_than_s=86_400.0, dry_run=False, clock=time.time)
+    entries = {entry["code"]: entry["at"] for entry in desk.log(last="GC")}
+    assert (made.made_at, entries["BACKED_UP"], entries["GC"]) == (5e9, 5e9, 5e9)
 
 
 def command(settings: Settings, *arguments: str) -> tuple[int, str]:

@@ -117,6 +117,27 @@ def test_runs_that_forecast_the_same_have_no_winner(desk: Desk, runs: dict[str, 
     assert [difference["field"] for difference in result["differences"]] == ["dataset_id"]
 
 
+def test_constant_series_are_the_same_not_incomparable(desk: Desk) -> None:
+    flat = [{"ds": str(date(2023, 1, 1) + timedelta(days=day)), "y": 5.0, "x": day % 3} for day in range(200)]
+    dataset = desk.call("register_dataset", {"rows": flat})["result"]["dataset_id"]
+    asked = {"dataset_id": dataset, "horizon": 3}
+    both = [desk.call("run_training", {**asked, **more})["result"]["run_id"] for more in ({}, {"covariates": []})]
+    for run_id in both:
+        assert desk.finish(run_id)["result"]["state"] == "SUCCEEDED"
+    result = compared(desk, *both)["result"]
+    assert result["comparable"]
+    assert "lose the same in all of them" in result["best"]["sentence"]
+    assert "see apart" not in result["next_step"]
+
+
+def test_steps_that_differ_are_told_by_place_and_argument(desk: Desk, runs: dict[str, str]) -> None:
+    one = trained(desk, runs["full"])
+    steps = [{**step, "threshold": 6} if "threshold" in step else step for step in one.plan["preprocessing"]]
+    other = replace(one, run_id="run_" + "1" * 24, plan={**one.plan, "preprocessing": steps})
+    (found,) = answer_of(compare_runs([one, other]), "concise")["differences"]
+    assert found == {"field": "preprocessing.3.threshold", "values": ["10", "6"]}
+
+
 def test_only_what_differs_is_told_in_the_order_of_the_runs(desk: Desk, runs: dict[str, str]) -> None:
     result = compared(desk, runs["unread"], runs["full"])["result"]
     found = {one["field"]: one["values"] for one in result["differences"]}

@@ -14,8 +14,14 @@ from sqlalchemy import Connection, inspect, text
 
 from mcp_forecast.cli import main
 from mcp_forecast.home import REVISION, REVISIONS, migrate, open_home, upgrade
+from mcp_forecast.home_entry import enter
 from mcp_forecast.migrations.metadata import METADATA
+from mcp_forecast.sealing import origin_of
 from mcp_forecast.settings import PREFIX
+from mcp_forecast.signing_key import signer_of
+from mcp_forecast_audit.seal import seal
+from mcp_forecast_audit.stored import standing
+from mcp_forecast_audit.verify import verify
 from mcp_forecast_engine.errors import HomeNewer, StoreUnavailable
 from mcp_forecast_engine.store.address import Address
 from mcp_forecast_engine.store.database import Database, open_database
@@ -145,7 +151,7 @@ def test_the_operator_moves_the_schema_and_is_told_from_where_to_where(
     monkeypatch.setenv(f"{PREFIX}HOME", str(home))
     monkeypatch.setenv(f"{PREFIX}DATABASE", str(empty) if isinstance(empty, str) else "")
     said = []
-    for arguments in ((), (), ("--to", "0001"), ("--to", REVISION)):
+    for arguments in ((), (), ("--to", "0001", "--lose-proofs"), ("--to", REVISION)):
         assert main(["migrate", *arguments]) == 0
         said.append(capsys.readouterr().out.strip())
     assert said == [
@@ -162,3 +168,33 @@ def test_the_operator_moves_the_schema_and_is_told_from_where_to_where(
     assert "upgrade mcp-forecast" in refused
     with pytest.raises(HomeNewer):
         open_home(home, empty)
+
+
+def test_going_back_says_which_proofs_are_lost_and_wants_to_be_told_twice(
+    empty: Address, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}HOME", str(home))
+    monkeypatch.setenv(f"{PREFIX}DATABASE", str(empty) if isinstance(empty, str) else "")
+    database = open_home(home, empty)
+    name = (home / "home.id").read_text().strip()
+    with database.command() as connection:
+        enter(connection, "GC", {}, now=1.0)
+    key = signer_of(home, origin_of(name))
+    with database.command() as connection:
+        seal(connection, standing(connection), key, now=2.0)
+    assert main(["migrate", "--to", "0001"]) == 2
+    refused = capsys.readouterr().err
+    for lost in ("1 signed checkpoints", "1 public keys", name, "--lose-proofs"):
+        assert lost in refused
+    assert rows(database, "SELECT version_num FROM alembic_version") == [(REVISION,)]
+    assert rows(database, "SELECT count(*) FROM audit_checkpoint") == [(1,)]
+    assert main(["migrate", "--to", "0001", "--lose-proofs"]) == 0
+    assert name in capsys.readouterr().err
+    assert main(["migrate", "--to", "0001"]) == 0  # nothing is left to lose
+    assert main(["migrate"]) == 0
+    found = rows(database, "SELECT seq, code, tool FROM audit_entry ORDER BY seq")
+    assert found == [(1, "GC", "server"), (2, "MIGRATED", "server"), (3, "MIGRATED", "server")]
+    refs = rows(database, "SELECT seq, name, ref FROM audit_ref ORDER BY seq, name")
+    assert refs == [(2, "from", REVISION), (2, "to", "0001"), (3, "from", "0001"), (3, "to", REVISION)]
+    assert verify(database.read, origin=origin_of("any"), outside=None).intact
+    database.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -79,6 +81,43 @@ def test_calls_meanwhile_get_typed_answers_soon_and_all_of_them_are_in_the_log(
     codes = {request: code for _, request, code in log}
     assert [codes[answer["request_id"]] for answer in answers] == [answer["error"]["code"] for answer in answers]
     assert set(Counter(request for _, request, _ in log).values()) == {1}
+
+
+def test_a_frozen_backend_keeps_nobody_from_the_loop_and_its_callers_wait_for_seconds_only(
+    open_desk: Open, served: Settings, server: PostgresServer
+) -> None:
+    desk = open_desk(replace(served, workers=0))
+    first = register(desk, 1)
+    asked = {"dataset_id": first["result"]["dataset_id"], "horizon": 7}
+    run = desk.call("run_training", asked)["result"]["run_id"]
+    with server.connect(served.database) as root:
+        query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()"
+        frozen = [int(pid) for (pid,) in root.execute(query)]
+    answers: list[Answer] = []
+    calls: list[Callable[[], Answer]] = [
+        lambda: desk.call("get_service_status"),
+        lambda: desk.call("get_run_status", {"run_id": run}),
+        lambda: register(desk, 1),
+    ]
+    threads = [threading.Thread(target=lambda call=call: answers.append(call())) for call in calls]
+    try:
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + 2.0
+        while time.monotonic() < until:
+            began = time.monotonic()
+            assert desk.call("nothing")["error"]["code"] == "UNKNOWN_TOOL"  # it needs no database, only the loop
+            assert time.monotonic() - began < 1.5
+        for thread in threads:
+            thread.join(timeout=15.0)
+        assert len(answers) == len(calls)
+        assert {answer["error"]["code"] for answer in answers if not answer["ok"]} == set(AWAY[:1])
+        assert desk.call("list_runs")["ok"]
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_desk_can_be_opened_as_soon_as_the_server_is_there(

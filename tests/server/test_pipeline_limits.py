@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +16,13 @@ from typing import Any
 import anyio
 import pytest
 from conftest import AGENT, Desk
+from sqlalchemy import Connection, select
 
 from mcp_forecast.errors import Refusal
 from mcp_forecast.pipeline import call as pipeline_call
 from mcp_forecast.settings import SettingInvalid, Settings, child_environment, read_settings
 from mcp_forecast.tools.cursor import make_cursor
+from mcp_forecast_engine.store.tables import DatasetRow
 
 BOTH_DATABASES = True
 NAMES = [f"a_rather_long_covariate_{k:03d}" for k in range(100)]
@@ -130,6 +134,42 @@ def test_a_commit_that_fails_is_in_the_log_as_what_it_was(desk: Desk, monkeypatc
     answer = desk.call("register_dataset", {"rows": WIDE_ROWS[:40], "freq": "D"})
     assert answer["error"]["code"] == "STORE_UNAVAILABLE"
     assert desk.log(last="STORE_UNAVAILABLE")[-1]["tool"] == "register_dataset"
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_caller_that_leaves_while_its_commit_waits_is_in_the_log_once_as_it_ended(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    def fail(name: str) -> None:
+        if fails and name.endswith(":written"):
+            raise Refusal("STORE_UNAVAILABLE", "the disk went away")
+
+    monkeypatch.setattr(desk.app, "milestone", fail)
+    release = threading.Event()
+
+    async def leave() -> None:
+        submitted, submit = anyio.Event(), desk.app.writer.submit
+
+        def noted(work: Callable[[Connection], Any]) -> Any:
+            future = submit(work)
+            submitted.set()
+            return future
+
+        submit(lambda connection: release.wait(30))
+        monkeypatch.setattr(desk.app.writer, "submit", noted)
+        async with anyio.create_task_group() as calls:
+            calls.start_soon(pipeline_call, desk.app, "register_dataset", {"rows": WIDE_ROWS[:40], "freq": "D"}, AGENT)
+            await submitted.wait()
+            calls.cancel_scope.cancel()
+
+    desk.portal.call(leave)
+    release.set()
+    log = desk.log(last="CANCELLED" if fails else "OK")
+    assert [entry["tool"] for entry in log if entry["door"] == "test"] == ["register_dataset"]
+    with desk.app.database.read() as connection:
+        assert len(connection.execute(select(DatasetRow.dataset_id)).all()) == (0 if fails else 1)
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_key_replays_how_its_run_ended(desk: Desk) -> None:

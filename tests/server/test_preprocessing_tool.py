@@ -109,7 +109,11 @@ def test_each_step_says_what_it_changed_in_data_that_is_double_gappy_and_wild(de
     assert (clipped["step"], clipped["ds"][:10], clipped["before"]) == (3, day(OUTLIER_DAY), 9000.0)
     assert clipped["after"] < 1000
     assert (found["rows_before"], found["rows_after"]) == (397, 400)
-    assert (found["panel"]["filled"], found["panel"]["longest"], found["panel"]["freq"]) == (4, 400, "D")
+    assert (found["panel"]["filled"], found["panel"]["longest"], found["panel"]["freq"]) == (
+        5,
+        400,
+        "D",
+    )  # the clipped one too
     stored = json.loads(desk.app.engine.artifacts.get(found["report"]))
     assert [step["changed"] for step in stored["steps"]] == [step["changed"] for step in found["steps"]]
 
@@ -150,6 +154,7 @@ def test_a_key_replays_the_answer_and_stands_for_these_steps_alone(desk: Desk) -
         ([{"kind": "outliers", "how": "mean"}], "steps.0.how", "threshold"),
         ([*CLIP, {"kind": "fill_covariates", "causal": True}], "steps.4.causal", None),
         ([{"kind": "fill_gaps", "target": "sum"}], "steps.0.target", "seasonal"),
+        ([{"kind": "fill_gaps", "target": "last", "causal": False}], "steps.0.causal", "interpolate"),
         ([{"kind": "resample", "target": "sum"}], "steps.0.freq", "W-SUN"),
         ([{"kind": "resample", "freq": "fortnight", "target": "sum"}], "steps.0.freq", "W-SUN"),
         ([{"kind": "resample", "freq": "7", "target": "sum"}], "steps.0.freq", "W-SUN"),
@@ -267,6 +272,34 @@ def test_a_forecast_sees_the_panel_of_training_also_when_the_steps_resample(desk
     assert (error["code"], error["field"], error["allowed"]) == ("COVARIATES_MISMATCH", "dataset_id", ["D"])
 
 
+def test_a_season_that_was_shown_is_passed_on_or_missed_aloud(
+    open_desk: Callable[[Settings], Desk], settings: Settings
+) -> None:
+    desk = open_desk(replace(settings, workers=0))
+    dataset = register(desk, days=400)
+    shown = preprocess(desk, dataset, steps=CLIP, season_length=14)
+    assert "season_length 14" in shown["next_step"]
+    asked = {"dataset_id": dataset, "horizon": 7, "preprocessing_id": shown["preprocessing_id"], "covariates": []}
+    (told,) = desk.call("run_training", asked)["warnings"]
+    assert "season_length 14; this run has 7" in told
+    assert desk.call("run_training", {**asked, "season_length": 14})["warnings"] == []
+    assert "season_length" not in preprocess(desk, dataset, steps=CLIP)["next_step"]
+    assert desk.call("run_training", asked)["warnings"] == []
+
+
+def test_a_look_ahead_weighs_against_trust_and_what_was_done_to_the_data_is_told_with_the_forecast(desk: Desk) -> None:
+    dataset = register(desk, days=402)  # ends on a Tuesday
+    ahead = [{"kind": "merge_duplicates"}, {"kind": "fill_gaps", "target": "interpolate", "causal": False}]
+    name = preprocess(desk, dataset, steps=[*ahead, WEEKLY[2], {**WEEKLY[3], "target": "mean"}])["preprocessing_id"]
+    asked = {"dataset_id": dataset, "horizon": 2, "preprocessing_id": name, "season_length": 4, "covariates": []}
+    trained = desk.finish(desk.call("run_training", asked)["result"]["run_id"])["result"]["result"]
+    assert trained["trust"]["verdict"] != "trust"
+    assert any("later values" in reason and "weak point" in reason for reason in trained["trust"]["reasons"])
+    forecast = desk.call("run_inference", {"run_id": trained["run_id"]})["result"]["result"]
+    for told in ("later values", "the data ends within a step of 'W-SUN'"):
+        assert len([text for text in forecast["warnings"] if told in text]) == 1
+
+
 def test_the_contract_names_exactly_the_arguments_of_the_steps() -> None:
     assert set(StepArguments.model_fields) == {"kind"} | {name for names in ALLOWED.values() for name in names}
     schema = documents()["run_preprocessing"]["input_schema"]["properties"]["steps"]["items"]["properties"]
@@ -282,8 +315,9 @@ STEP = st.one_of(
     ),
     st.fixed_dictionaries(
         {"kind": st.just("fill_gaps")},
-        optional={"target": st.sampled_from(ALLOWED["fill_gaps"]["target"]), "causal": st.booleans()},
+        optional={"target": st.sampled_from(ALLOWED["fill_gaps"]["target"]), "causal": st.just(True)},
     ),
+    st.just({"kind": "fill_gaps", "target": "interpolate", "causal": False}),
     st.fixed_dictionaries({"kind": st.just("fill_covariates")}),
     st.fixed_dictionaries(
         {

@@ -10,6 +10,7 @@ from mcp_forecast_contracts.contract import Contract
 from mcp_forecast_contracts.schema import Answer, Arguments, Cursor, DatasetId, Int, ResponseFormat, RunId
 
 MOST_BYTES: Final = 1 << 20
+USUAL_BYTES: Final = 1 << 16
 Digest = Annotated[
     str, Field(pattern="^sha256:[0-9a-f]{64}$", description="digest of an artifact, as list_artifacts gives it")
 ]
@@ -48,7 +49,7 @@ class ArtifactAnswer(Answer):
     dataset_id: Annotated[str | None, Field(description="the dataset that it is, or is about")] = None
     preprocessing: Annotated[str | None, Field(description="id of the steps and season length of a report")] = None
     created_at: str
-    path: Annotated[str | None, Field(description="detailed: where the bytes lie on the server's machine")] = None
+    path: Annotated[str | None, Field(description="detailed, not over HTTP: where the bytes lie")] = None
 
 
 class ListArtifactsAnswer(Answer):
@@ -65,7 +66,7 @@ class ReadArtifactArguments(Arguments):
 
     digest: Digest
     offset: Annotated[Int, Field(ge=0, le=2**53 - 1, description="first byte")] = 0
-    limit: Annotated[Int, Field(ge=1, le=MOST_BYTES, description="bytes at most")] = MOST_BYTES
+    limit: Annotated[Int, Field(ge=1, le=MOST_BYTES, description="bytes at most")] = USUAL_BYTES
 
 
 class ReadArtifactAnswer(Answer):
@@ -105,9 +106,9 @@ READ_ARTIFACT: Final = Contract(
     version="0.1.0",
     title="Read an artifact",
     description=(
-        "The bytes behind the resource forecast://artifacts/{digest}, verified against the digest, up to 1 MiB per "
-        "call: JSON as text, everything else in base64. Only what a dataset or a run of this home names can be read. "
-        "Go on at next_offset while has_more is true."
+        "The bytes behind the resource forecast://artifacts/{digest}, verified against the digest, 64 KiB per call "
+        "unless `limit` says more (1 MiB at most): JSON as text, everything else in base64. Only what a dataset or a "
+        "run of this home names can be read. Go on at next_offset while has_more is true."
     ),
     arguments=ReadArtifactArguments,
     result=ReadArtifactAnswer,

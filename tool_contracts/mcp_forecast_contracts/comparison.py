@@ -49,14 +49,16 @@ class Difference(Answer):
 
 
 class PairedSkill(Answer):
-    """One run against the baseline by one metric, on the units that both were tested on."""
+    """One run against the baseline by one metric, on the units both were tested on; not corrected for many runs."""
 
     run_id: str
     metric: Literal["MASE", "WQL", "MAE"]
     skill: Annotated[float, Field(description="share of the baseline's loss that the run saves; negative: it adds")]
     low: Annotated[float | None, Field(description="95 % interval of skill; absent: too few units")] = None
     high: float | None = None
-    probability_better: Annotated[float | None, Field(description="part of resamples with the smaller loss")] = None
+    probability_better: Annotated[
+        float | None, Field(description="part of widened resamples with the smaller loss")
+    ] = None
     unit: Annotated[Literal["window", "series"], Field(description="what was paired and drawn again")]
     count: Annotated[int, Field(description="units paired")]
     steps: int
@@ -79,7 +81,7 @@ class Best(Answer):
     sure: Annotated[bool, Field(description="every interval of the leader leaves out zero")]
     metric: Annotated[Literal["MASE", "WQL"] | None, Field(description="what it is judged by")] = None
     sentence: str
-    by: Annotated[list[Lead], Field(description="the leading run over each other one")]
+    by: Annotated[list[Lead], Field(description="the leading run over each other one, uncorrected")]
 
 
 class Apart(Answer):
@@ -111,7 +113,8 @@ COMPARE_RUNS: Final = Contract(
     description=(
         "Put 2 to 8 finished training runs side by side: scores with definitions, every setting in which they differ, "
         "and each run against the baseline on the test windows (or series) both share, with 95 % intervals. `best` "
-        "names a run only if its interval leaves out zero; otherwise it says that the tests show no difference. Runs "
+        "names a run only if its interval against every other leaves out zero; otherwise it says that the tests show "
+        "no difference. `pairs` and `by` are pairwise, uncorrected for the number of runs: no ranking. Runs "
         "on different datasets pair where series, times and actual values are the same; others get metrics side by "
         "side and the reason. Read best.sentence first."
     ),

@@ -36,7 +36,7 @@ class StepArguments(Arguments):
     ] = None
     causal: Annotated[
         bool | None,
-        Field(description="fill_gaps: read earlier values only; default true, and right for honest tests"),
+        Field(description="fill_gaps: default true; false only with interpolate, which sees past the tests' cutoffs"),
     ] = None
     freq: Annotated[Freq | None, Field(description="resample: the longer step, e.g. D, W-SUN or MS; required")] = None
     action: Annotated[
@@ -97,7 +97,7 @@ class PanelAnswer(Answer):
     season_length: int
     series_count: int
     steps: Annotated[int, Field(description="of all series together")]
-    filled: Annotated[int, Field(description="steps whose target was not measured; never scored")]
+    filled: Annotated[int, Field(description="steps whose target is filled or clipped; never scored")]
     shortest: int
     longest: int
     start: str

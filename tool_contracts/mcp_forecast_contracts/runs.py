@@ -73,7 +73,10 @@ class RunAnswer(Answer):
     request: Annotated[dict[str, Any], Field(description="what was asked: dataset_id, horizon, …")]
     result: Annotated[
         dict[str, Any] | None,
-        Field(description="training: trust, tried, metrics, serving needs; inference: the forecast"),
+        Field(
+            description="as stored. training: trust, tried, metrics, serving needs; inference: the forecast. The run's "
+            "warnings are in it; those beside it are about this request"
+        ),
     ] = None
     error: Annotated[ErrorBody | None, Field(description="why the run failed")] = None
     poll_after_s: Annotated[float | None, Field(description="wait this long before asking again")] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 
 def _integral(value: Any) -> Any:
@@ -12,6 +13,7 @@ def _integral(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+NULL: Final = "null"  # the type of that error; its context names the field
 Int = Annotated[int, BeforeValidator(_integral)]
 # U+FFFD stands for bytes that were no text. It is written as itself: \u is unknown to some engines.
 TEXT: Final = "^[^\\x00-\\x1f\N{REPLACEMENT CHARACTER}]+$"
@@ -29,8 +31,7 @@ Key = Annotated[
         min_length=1,
         max_length=128,
         pattern="^[A-Za-z0-9_.:-]+$",
-        description="your name for this request: repeated with the same arguments it replays the answer instead of "
-        "working again (only a cancelled run, or one that failed retryably, gets a new attempt)",
+        description="your name for this request; repeated, it replays the answer",
     ),
 ]
 Cursor = Annotated[
@@ -39,7 +40,7 @@ Cursor = Annotated[
 
 ResponseFormat = Annotated[
     Literal["concise", "detailed"],
-    Field(description="concise: what a decision needs; detailed: everything that is stored"),
+    Field(description="concise: what a decision needs; detailed: as much as fits of what is stored"),
 ]
 
 
@@ -54,7 +55,7 @@ class Arguments(BaseModel):
         if isinstance(value, dict):
             for name, item in value.items():
                 if item is None:
-                    raise ValueError(f"{name}: null is not allowed; leave the field out")
+                    raise PydanticCustomError(NULL, "null is not allowed; leave the field out", {"name": name})
         return value
 
 

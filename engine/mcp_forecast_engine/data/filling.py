@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def fill_gaps(draft: Draft, step: FillGaps, season_length: int) -> tuple[Draft, 
             allowed=["auto", "zero", "last", "seasonal", "interpolate with causal=False"],
             next_step="use seasonal or last, or state causal=False and accept that backtests see past the cutoff",
         )
-    whole = _with_all_rows(draft)
+    whole = with_all_rows(draft)
     frame = whole.frame
     last = last_seen(~np.isnan(frame.y), frame.offsets)
     rows = np.flatnonzero(np.isnan(frame.y) & (last >= 0) & ~rows_after_last(frame.y, frame.offsets))
@@ -63,8 +64,18 @@ def fill_gaps(draft: Draft, step: FillGaps, season_length: int) -> tuple[Draft, 
     absent = int((~whole.row[rows]).sum())
     summary = f"{len(rows)} targets filled ({absent} without a row): {int(zero.sum())} with 0, "
     summary += f"{int((~zero).sum())} with {'seasonal' if step.target == 'auto' else step.target} values"
-    record = StepRecord(step_to_dict(step), len(rows), summary, first_changes(frame, rows, "y", frame.y[rows], values))
+    cautions = (_AHEAD.format(len(rows)),) if step.target == "interpolate" else ()
+    record = StepRecord(
+        step_to_dict(step), len(rows), summary, first_changes(frame, rows, "y", frame.y[rows], values),
+        cautions=cautions,
+    )  # fmt: skip
     return replace(whole, frame=replace(frame, y=y)), record
+
+
+_AHEAD: Final = (
+    "{} targets are interpolated with later values (causal=false): a test that starts inside such a gap sees what "
+    "comes after it, so scores may flatter"
+)
 
 
 def fill_covariates(draft: Draft, step: FillCovariates) -> tuple[Draft, StepRecord]:
@@ -103,8 +114,11 @@ def last_seen(present: NDArray[np.bool_], offsets: Integers) -> Integers:
     return np.where(index >= starts, index, -1)
 
 
-def _with_all_rows(draft: Draft) -> Draft:
-    """The draft with a row for every grid step between the first and last row of each series."""
+def with_all_rows(draft: Draft) -> Draft:
+    """The draft with a row for every grid step between the first and last row of each series.
+
+    Raises DataInvalid where rows share a step, and where a wrong time would make far too many rows.
+    """
     frame = draft.frame
     step = parse_frequency(frame.axis.freq)
     first = first_stamp(frame.ds[frame.offsets[:-1]], step)
@@ -118,7 +132,7 @@ def _with_all_rows(draft: Draft) -> Draft:
         raise _too_wide(frame, int(offsets[-1]))
     place = np.repeat(offsets[:-1], old) + index
     if np.any(np.diff(place) == 0):
-        raise DataInvalid("rows share a step", field="steps", next_step="put merge_duplicates before fill_gaps")
+        raise DataInvalid("rows share a step", field="steps", next_step="put merge_duplicates before this step")
     inside = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
     ds = stamp_at(np.repeat(first, lengths), inside, step)
 

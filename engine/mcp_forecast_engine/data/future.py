@@ -28,22 +28,30 @@ def with_future(
     """The panel with the future that the rows give, every named covariate for each series and step, and rows left over.
 
     names: known-future covariates the model reads. horizon: the steps the model was trained for, because each step it
-    forecasts reads the future of all of them. Left over are rows at other times, or of series that preprocessing left
-    out. Raises DataInvalid for rows without series or time, values of the wrong type, and where every row is left over;
-    CovariatesMismatch for steps and columns that are absent.
+    forecasts reads the future of all of them. Left over are rows outside these steps, or of series that preprocessing
+    left out. Raises DataInvalid for rows without series or time, values of the wrong type, times between the steps, and
+    where every row is left over; CovariatesMismatch for steps and columns that are absent.
     """
-    stamps = next_stamps(panel.ds[panel.offsets[1:] - 1], horizon, parse_frequency(panel.axis.freq))
+    last = panel.ds[panel.offsets[1:] - 1]
+    ends = next_stamps(last, horizon + 1, parse_frequency(panel.axis.freq))
+    stamps = ends[:, :-1]
+    spans = dict(zip(panel.unique_id, zip(last.tolist(), ends[:, -1].tolist(), strict=True), strict=True))
     places = {(s, int(at)): (i, k) for i, s in enumerate(panel.unique_id) for k, at in enumerate(stamps[i])}
     coded = {c.name: c for c in schema.covariates if c.name in names}
     future = {name: np.full((len(panel.unique_id), horizon), np.nan) for name in names}
     _refuse_unknown(rows, schema)
-    left = 0
+    left, between = 0, []
     for row, series, at in zip(rows, _series(rows, schema, panel), _times(rows, schema), strict=True):
         found = [places[name, int(at)] for name in series if (name, int(at)) in places]
+        if not found and any(spans[name][0] < at < spans[name][1] for name in series):
+            between.append(int(at))
+            continue
         left += not found
         for place in found:
             for covariate in coded.values():
                 future[covariate.name][place] = _value(row, covariate)
+    if between:
+        raise _between(between, panel, stamps)
     if left == len(rows):
         raise DataInvalid(
             f"none of the {left} future rows lies within the {horizon} steps after the data",
@@ -51,6 +59,16 @@ def with_future(
         )  # fmt: skip
     _require_complete(future, panel, stamps)
     return replace(panel, future={**future}, future_ds=stamps), left
+
+
+def _between(times: list[int], panel: Panel, stamps: NDArray[np.int64]) -> DataInvalid:
+    """Rows finer than the panel's step: taking only some of them would not be what was sent."""
+    freq = panel.axis.freq
+    return DataInvalid(
+        f"{len(times)} future rows lie between the steps of {freq!r}, the first at {time_text(times[0], panel.axis)}; "
+        "the preprocessing of the model is not applied to future rows",
+        field="future", allowed=_needed(panel, stamps), next_step=f"send one row per step of {freq!r} and series",
+    )  # fmt: skip
 
 
 def _refuse_unknown(rows: Sequence[Row], schema: DatasetSchema) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mcp_forecast_engine.data.filling import with_all_rows
 from mcp_forecast_engine.data.frame import Frame, TimeAxis
 from mcp_forecast_engine.data.frequency import DAY, Frequency, parse_frequency
 from mcp_forecast_engine.data.grid import first_stamp, stamp_at, steps_since
@@ -27,7 +28,7 @@ def merge_duplicates(draft: Draft, step: MergeDuplicates) -> tuple[Draft, StepRe
         return draft, StepRecord(step_to_dict(step), 0, "every row is on the grid and alone at its step")
     sizes = np.diff(np.append(groups, len(stamps)))
     rows = groups[sizes > 1]
-    after = _reduced(draft, groups, stamps[groups], target=step.how)
+    after = _reduced(draft, groups, stamps[groups], target=step.how, share=0)  # one measured value of two is enough
     kept = np.flatnonzero(sizes > 1)
     changes = first_changes(frame, rows, "y", frame.y[rows], after.frame.y[kept])
     summary = f"{merged} rows merged into another row of their step ({step.how}), {moved} moved to the nearest step"
@@ -35,26 +36,47 @@ def merge_duplicates(draft: Draft, step: MergeDuplicates) -> tuple[Draft, StepRe
 
 
 def resample(draft: Draft, step: Resample) -> tuple[Draft, StepRecord]:
-    """Aggregate to a coarser frequency; raises DataInvalid when `freq` is finer or of another kind.
+    """Aggregate to a coarser frequency. Raises DataInvalid when it is finer or of another kind, or rows share a step.
 
     The first and the last step of a series lose their target when they are not covered whole: half a month's sum is
-    no month's sum. The last one then counts as the first future step.
+    no month's sum. The last one then counts as the first future step. For the same reason a sum is absent where one of
+    its short steps is.
     """
-    frame = draft.frame
-    fine, coarse = parse_frequency(frame.axis.freq), parse_frequency(step.freq)
-    if frame.axis.kind == "integer" or coarse.unit == "steps" or _days(coarse) <= _days(fine):
-        found = f"freq {step.freq!r} is not coarser than the data's {frame.axis.freq!r}"
+    fine, coarse = parse_frequency(draft.frame.axis.freq), parse_frequency(step.freq)
+    if draft.frame.axis.kind == "integer" or coarse.unit == "steps" or _days(coarse) <= _days(fine):
+        found = f"freq {step.freq!r} is not coarser than the data's {draft.frame.axis.freq!r}"
         raise DataInvalid(found, field="steps", next_step="name a longer step, or leave resample out")
+    draft = with_all_rows(draft)  # so that each longer step holds all of its short ones, also those without a row
+    frame = draft.frame
     labels = _labels(frame.ds, coarse)
     groups = _group_starts(frame.offsets, labels)
-    y = np.where(_covered(frame, labels, fine, coarse), frame.y, np.nan)
-    cut = int((np.isnan(y) & ~np.isnan(frame.y)).sum())
-    whole = replace(draft, frame=replace(frame, y=y))
-    after = _reduced(whole, groups, labels[groups], target=step.target)
+    head, foot, between = _edges(frame, labels, fine, coarse)
+    covered = between & ~head & ~foot
+    holes = np.add.reduceat((np.isnan(frame.y) & covered).astype(np.int64), groups) > 0
+    lost = np.repeat(holes, np.diff(np.append(groups, len(labels)))) & (step.target == "sum")
+    whole = replace(draft, frame=replace(frame, y=np.where(covered & ~lost, frame.y, np.nan)))
+    after = _reduced(whole, groups, labels[groups], target=step.target, share=0.5)
     after = replace(after, frame=replace(after.frame, axis=TimeAxis("calendar", coarse.alias)))
+    known = ~np.isnan(frame.y)
     summary = f"{len(frame.ds)} steps of {fine.alias!r} became {len(groups)} of {coarse.alias!r} ({step.target}); "
+    cut = int((known & ~covered).sum())
     summary += f"{cut} targets lie in a first or last step that is not whole and were left out"
-    return after, StepRecord(step_to_dict(step), len(frame.ds) - len(groups), summary)
+    if holes.any():
+        rule = {"sum": "have no sum", "mean": "count as measured if half are there", "last": "take the last there"}
+        summary += f"; {int(holes.sum())} steps of {coarse.alias!r} lack some of their targets and {rule[step.target]}"
+    warnings = _ends(int(np.logical_or.reduceat(foot & known, frame.offsets[:-1]).sum()), frame, coarse)
+    return after, StepRecord(step_to_dict(step), len(frame.ds) - len(groups), summary, warnings=warnings)
+
+
+def _ends(count: int, frame: Frame, coarse: Frequency) -> tuple[str, ...]:
+    """What a reader of a forecast must know where `count` series end within a longer step."""
+    if not count:
+        return ()
+    where = "" if len(frame.unique_id) == 1 else f" in {count} of {len(frame.unique_id)} series"
+    return (
+        f"the data ends within a step of {coarse.alias!r}{where}: its targets were not used, and the forecast starts "
+        "with that step",
+    )
 
 
 def on_grid(frame: Frame) -> Integers:
@@ -71,8 +93,11 @@ def _group_starts(offsets: Integers, stamps: Integers) -> Integers:
     return np.flatnonzero(new)
 
 
-def _reduced(draft: Draft, groups: Integers, stamps: Integers, *, target: str) -> Draft:
-    """One row per group; numbers and flags take their mean where the target is a mean or sum, else one value."""
+def _reduced(draft: Draft, groups: Integers, stamps: Integers, *, target: str, share: float) -> Draft:
+    """One row per group; numbers and flags take their mean where the target is a mean or sum, else one value.
+
+    share: of the rows of a group, how many have to be measured for their mean or sum to be.
+    """
     frame = draft.frame
     covariates = {}
     for name, values in frame.covariates.items():
@@ -85,13 +110,13 @@ def _reduced(draft: Draft, groups: Integers, stamps: Integers, *, target: str) -
         y=_reduce(frame.y, groups, target),
         covariates=covariates,
     )
-    sizes = np.diff(np.append(groups, len(draft.observed)))
-    observed = 2 * np.add.reduceat(draft.observed.astype(np.int64), groups) >= sizes
+    if target in ("first", "last"):  # the value that was taken is a measured one, or is not
+        observed = _reduce(np.where(np.isnan(frame.y), np.nan, draft.observed), groups, target) == 1
+    else:
+        count = np.add.reduceat(draft.observed.astype(np.int64), groups)
+        observed = (count > 0) & (count >= share * np.diff(np.append(groups, len(frame.y))))
     row = np.add.reduceat(draft.row.astype(np.int64), groups) > 0
-    # Duplicates: one measured value of two is a measurement. Longer steps: half of them must be.
-    if target in ("last", "first") or merged.axis == frame.axis:
-        observed |= ~np.isnan(merged.y) & row
-    return Draft(merged, observed & ~np.isnan(merged.y), row)
+    return Draft(merged, observed=observed & ~np.isnan(merged.y), row=row)
 
 
 def _reduce(values: Floats, groups: Integers, how: str) -> Floats:
@@ -132,17 +157,19 @@ def _labels(ds: Integers, step: Frequency) -> Integers:
     return ds // step.count * step.count
 
 
-def _covered(frame: Frame, labels: Integers, fine: Frequency, coarse: Frequency) -> NDArray[np.bool_]:
-    """Rows whose longer step lies whole between the first and the last target of their series."""
+def _edges(
+    frame: Frame, labels: Integers, fine: Frequency, coarse: Frequency
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Rows of a first longer step that is not whole, of such a last one, and between first and last target: bool."""
     known = ~np.isnan(frame.y)
     index = np.arange(len(known))
     last = np.maximum.reduceat(np.where(known, index, -1), frame.offsets[:-1])
     first = np.minimum.reduceat(np.where(known, index, len(known)), frame.offsets[:-1])
     some = last >= 0
     lengths = np.diff(frame.offsets)
-    inside = np.repeat(some, lengths)
+    between = np.repeat(some, lengths) & (index >= np.repeat(first, lengths)) & (index <= np.repeat(last, lengths))
     before = stamp_at(frame.ds[np.clip(first, 0, len(known) - 1)], np.full(1, -1), fine)
     after = stamp_at(frame.ds[np.clip(last, 0, None)], np.full(1, 1), fine)
     # A longer step is whole when the step before the first target, and the one after the last, belong to another.
     head, foot = _labels(before, coarse), _labels(after, coarse)
-    return np.asarray(inside & (labels != np.repeat(head, lengths)) & (labels != np.repeat(foot, lengths)))
+    return labels == np.repeat(head, lengths), labels == np.repeat(foot, lengths), between

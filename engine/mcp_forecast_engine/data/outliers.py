@@ -28,14 +28,15 @@ def treat_outliers(draft: Draft, step: Outliers, season_length: int) -> tuple[Dr
     clipped = np.clip(y[rows], middle[rows] - limit[rows], middle[rows] + limit[rows])
     after = clipped if step.action == "clip" else y[rows]
     changes = first_changes(draft.frame, rows, "y", y[rows], after)
-    verb = "clipped" if step.action == "clip" else "found and left as they are"
+    verb = "clipped: not measured, so never scored" if step.action == "clip" else "found and left as they are"
     summary = f"{len(rows)} targets beyond {step.threshold:g} robust deviations of their season {verb}"
     record = StepRecord(step_to_dict(step), len(rows) if step.action == "clip" else 0, summary, changes)
     if step.action == "report" or not len(rows):
         return draft, record
     values = y.copy()
     values[rows] = clipped
-    return replace(draft, frame=replace(draft.frame, y=values)), record
+    observed = draft.observed & ~far  # a bound is no truth that a forecast could be held against
+    return replace(draft, frame=replace(draft.frame, y=values), observed=observed), record
 
 
 def _seasonal_median(y: Floats, offsets: NDArray[np.int64], season_length: int) -> Floats:

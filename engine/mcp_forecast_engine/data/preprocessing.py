@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from mcp_forecast_engine.data.frequency import parse_frequency
 from mcp_forecast_engine.data.frequency import season_length as usual_season
 from mcp_forecast_engine.data.grid import next_stamps
 from mcp_forecast_engine.data.longform import rows_after_last
+from mcp_forecast_engine.data.magnitude import require_carried
 from mcp_forecast_engine.data.merging import merge_duplicates, on_grid, resample
 from mcp_forecast_engine.data.outliers import treat_outliers
 from mcp_forecast_engine.data.steps import (
@@ -26,25 +28,8 @@ from mcp_forecast_engine.data.steps import (
     Resample,
     Step,
     StepRecord,
-    step_from_dict,
-    step_to_dict,
 )
 from mcp_forecast_engine.errors import DataInvalid
-
-__all__ = [
-    "DEFAULT_STEPS",
-    "FillCovariates",
-    "FillGaps",
-    "MergeDuplicates",
-    "Outliers",
-    "PreprocessingReport",
-    "Resample",
-    "Step",
-    "StepRecord",
-    "step_from_dict",
-    "step_to_dict",
-    "to_panel",
-]
 
 
 def to_panel(
@@ -109,9 +94,11 @@ def _finished(draft: Draft, records: list[StepRecord], season_length: int) -> tu
         future=future,
         future_ds=future_ds,
     )
-    _check(panel)
+    _check(panel, records)
     left_out = tuple(name for name, kept in zip(frame.unique_id, some.tolist(), strict=True) if not kept)
-    return panel, PreprocessingReport(tuple(records), left_out, season_length, _warnings(panel, left_out, seen))
+    told = [text for record in records for text in (*record.warnings, *record.cautions)]
+    warnings = (*told, *_warnings(panel, left_out, seen))
+    return panel, PreprocessingReport(tuple(records), left_out, season_length, warnings)
 
 
 def _nothing_left(freq: str, records: list[StepRecord]) -> DataInvalid:
@@ -144,8 +131,8 @@ def _future(
     return future, next_stamps(frame.ds[starts[some] - 1], int(steps), parse_frequency(frame.axis.freq))
 
 
-def _check(panel: Panel) -> None:
-    """Refuse a panel that is not regular and complete: the steps given left something out."""
+def _check(panel: Panel, records: list[StepRecord]) -> None:
+    """Refuse a panel that is not regular and complete, or too large for models: the steps given left something out."""
     expected = on_grid(_as_frame(panel))
     places = {
         "a gap or a duplicate": bool(np.any(expected != panel.ds)) or not _one_apart(panel),
@@ -158,8 +145,13 @@ def _check(panel: Panel) -> None:
                 f"the steps leave {found}",
                 field="steps",
                 allowed=[step.kind for step in DEFAULT_STEPS],
-                next_step="use the default steps, or add merge_duplicates, fill_gaps and fill_covariates",
+                next_step=_RESAMPLED if any(record.step["kind"] == "resample" for record in records) else _COMPLETED,
             )
+    require_carried(panel.y)
+
+
+_COMPLETED: Final = "use the default steps, or add merge_duplicates, fill_gaps and fill_covariates"
+_RESAMPLED: Final = "fill_gaps first: put it before resample to fill short steps, or after it to fill the longer ones"
 
 
 def _as_frame(panel: Panel) -> Frame:
@@ -191,5 +183,5 @@ def _warnings(panel: Panel, left_out: tuple[str, ...], seen: NDArray[np.bool_]) 
         found.append(f"{int((~seen).sum())} steps before the first target of their series were left out")
     filled = float((~panel.observed).mean())
     if filled > 0.2:
-        found.append(f"{filled:.0%} of the targets are filled: scores rest on the rest alone")
+        found.append(f"{filled:.0%} of the targets are filled or clipped: scores rest on the rest alone")
     return tuple(found)

@@ -34,8 +34,9 @@ class FillGaps:
     """A row for every step, and a target in each. Filled steps are marked as not observed and never scored.
 
     target: "zero"; "last" value; "seasonal", the latest value of the same season step, else the last value;
-    "interpolate", a straight line, which reads later values and so needs causal=False; "auto", decided at every gap
-    from the values before it: zero where rows are absent from a count series that comes near zero, else seasonal.
+    "interpolate", a straight line, which reads later values and so needs causal=False (no other target may have it);
+    "auto", decided at every gap from the values before it: zero where rows are absent from a count series that comes
+    near zero, else seasonal.
     """
 
     kind: ClassVar[str] = "fill_gaps"
@@ -56,7 +57,11 @@ class FillCovariates:
 
 @dataclass(frozen=True)
 class Resample:
-    """Fewer, longer steps: the target's sum, mean or last value per step of `freq`, and the mean of covariates."""
+    """Fewer, longer steps: the target's sum, mean or last value per step of `freq`, and the mean of covariates.
+
+    A sum needs every short step: where one is absent, so is the sum. Others count as measured when half of the short
+    steps are.
+    """
 
     kind: ClassVar[str] = "resample"
     freq: str
@@ -67,7 +72,8 @@ class Resample:
 class Outliers:
     """Values far from their season: `threshold` robust deviations from the median of the last three seasons.
 
-    Deviations are measured on earlier values only, so clipping is causal too. Default: report, change nothing.
+    Deviations are measured on earlier values only, so clipping is causal too. What was clipped is no measured value:
+    it is never scored. Default: report, change nothing.
     """
 
     kind: ClassVar[str] = "outliers"
@@ -100,27 +106,42 @@ def step_from_dict(plain: Mapping[str, Any], *, field: str = "steps") -> Step:
     """
     kind = plain.get("kind")
     if not isinstance(kind, str) or kind not in STEPS:
-        raise DataInvalid(f"preprocessing step {kind!r} is not known", field=f"{field}.kind", allowed=sorted(STEPS))
+        found = f"preprocessing step {kind!r} is not known"
+        raise DataInvalid(found, field=f"{field}.kind", allowed=sorted(STEPS), next_step=_CORRECT)
     allowed = ALLOWED[kind]
     for name in sorted(plain.keys() - {"kind"} - allowed.keys()):
         takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
         raise DataInvalid(
-            f"step {kind!r} has no argument {name!r}; {takes}", field=f"{field}.{name}", allowed=list(allowed)
-        )
+            f"step {kind!r} has no argument {name!r}; {takes}",
+            field=f"{field}.{name}", allowed=list(allowed), next_step=f"leave {name!r} out, or name another kind",
+        )  # fmt: skip
     needed = [f.name for f in fields(STEPS[kind]) if f.default is MISSING and f.name not in plain]
     if needed:
         raise DataInvalid(
-            f"step {kind!r} needs {needed[0]!r}", field=f"{field}.{needed[0]}", allowed=allowed[needed[0]]
-        )
-    return STEPS[kind](
+            f"step {kind!r} needs {needed[0]!r}",
+            field=f"{field}.{needed[0]}", allowed=allowed[needed[0]], next_step=_CORRECT,
+        )  # fmt: skip
+    made = STEPS[kind](
         **{name: _value(kind, name, plain[name], field=f"{field}.{name}") for name in allowed if name in plain}
     )
+    if isinstance(made, FillGaps):
+        _require_reason(made, field=f"{field}.causal")
+    return made
+
+
+def _require_reason(step: FillGaps, *, field: str) -> None:
+    """causal=False is the price of interpolation alone: elsewhere it would promise a look ahead that nobody takes."""
+    if not step.causal and step.target != "interpolate":
+        raise DataInvalid(
+            f"target {step.target!r} reads earlier values only, so causal=false says nothing",
+            field=field, allowed=["true", "false with target interpolate"], next_step="leave causal out",
+        )  # fmt: skip
 
 
 def steps_from_dicts(plain: Sequence[Mapping[str, Any]]) -> tuple[Step, ...]:
     """The steps that JSON values name, in their order. Raises DataInvalid, naming the step's place."""
     if not 1 <= len(plain) <= MOST_STEPS:
-        raise DataInvalid(f"{len(plain)} steps", field="steps", allowed=f"1 to {MOST_STEPS} steps")
+        raise DataInvalid(f"{len(plain)} steps", field="steps", allowed=f"1 to {MOST_STEPS} steps", next_step=_CORRECT)
     return tuple(step_from_dict(step, field=f"steps.{at}") for at, step in enumerate(plain))
 
 
@@ -135,6 +156,7 @@ def stepped_frequency(freq: str, steps: Sequence[Step]) -> str:
     return next((step.freq for step in reversed(steps) if isinstance(step, Resample)), freq)
 
 
+_CORRECT: Final = "correct this step by `allowed`, and make the call again"
 # What each argument of each kind may be: words, or a sentence where numbers, flags and frequencies are read by `_READ`.
 ALLOWED: Final[dict[str, dict[str, tuple[str, ...] | str]]] = {
     "merge_duplicates": {"how": ("mean", "last", "first", "sum")},
@@ -156,7 +178,8 @@ def _value(kind: str, name: str, value: Any, *, field: str) -> Any:
     else:
         kept = _READ[name](value)
     if kept is None:
-        raise DataInvalid(f"{name} of step {kind!r} is {value!r}", field=field, allowed=allowed)
+        found = f"{name} of step {kind!r} is {value!r}"
+        raise DataInvalid(found, field=field, allowed=allowed, next_step=_CORRECT)
     return kept
 
 
@@ -195,12 +218,17 @@ class Change:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one step did: the step as data, how many values it changed, in words, and the first few changes."""
+    """What one step did: the step as data, how many values it changed, in words, and the first few changes.
+
+    warnings: what a reader of a forecast must know. cautions: the same, where it makes tests flatter.
+    """
 
     step: dict[str, Any]
     changed: int
     summary: str
     first: tuple[Change, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -211,6 +239,11 @@ class PreprocessingReport:
     left_out: tuple[str, ...]
     season_length: int
     warnings: tuple[str, ...]
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What weighs against every test on this panel; also among the warnings."""
+        return tuple(text for record in self.steps for text in record.cautions)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON values."""

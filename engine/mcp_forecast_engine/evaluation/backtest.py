@@ -155,7 +155,7 @@ def _warnings(panel: Panel, plan: BacktestPlan, scored: Scored, arm: ArmReport) 
         found.append(f"{len(panel.unique_id) - series} of {len(panel.unique_id)} series are too short to be tested")
     filled = 1 - float(panel.observed.mean())
     if filled > 0.05:
-        found.append(f"{filled:.0%} of the steps were filled in, not observed; they are not scored")
+        found.append(f"{filled:.0%} of the steps were filled in or clipped, not observed; they are not scored")
     return tuple(found)
 
 

@@ -29,7 +29,8 @@ def _one(
     sums = [np.bincount(group, weights=loss[usable]).astype(np.float64) for loss in (mine, theirs)]
     found = skill_of(*sums, block=block, samples=plan.bootstrap_samples, seed=plan.seed)
     definition = f"1 - sum of {metric} losses / sum of those of {against}, over the same windows and series"
-    definition += f"; 95 % interval from {plan.bootstrap_samples} samples of {unit}" if block else "; too few windows"
+    drawn = f"; 95 % interval from {plan.bootstrap_samples} samples of {unit}, widened for few blocks (t)"
+    definition += drawn if block else "; too few windows"
     return Comparison(arm, against, metric, found.value, found.low, found.high, definition)
 
 

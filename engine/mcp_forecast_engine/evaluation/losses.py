@@ -150,7 +150,3 @@ def _digest(*parts: str | int | Integers | Floats) -> str:
         )
         made.update(len(data).to_bytes(8, "little") + data)
     return made.hexdigest()[:_HEX]
-
-
-def _little_endian(numbers: Integers | Floats) -> bytes:
-    return numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()

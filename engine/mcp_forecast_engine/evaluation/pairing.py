@@ -57,7 +57,7 @@ def pair(mine: Losses, arm: str, theirs: Losses, other: str) -> Pairing:
 def _skill(
     metric: str, same: list[tuple[int, int]], mine: Losses, arm: str, theirs: Losses, other: str
 ) -> Skill | None:
-    """None where the metric is undefined: no series has a seasonal change, or the other run loses nothing."""
+    """None where the metric is undefined: no series has a seasonal change, or the other run alone loses nothing."""
     kept = [(here, there) for here, there in same if metric != "MASE" or mine.scaled[here]]
     if not kept:
         return None
@@ -66,6 +66,8 @@ def _skill(
         np.array([theirs.arms[other][metric][there] for _, there in kept]),
     )
     block = block_of(mine.unit, len(kept))
+    if not any(loss.any() for loss in sums):  # neither loses anything: a constant series
+        return Skill(0.0, 0.0, 0.0, 0.5) if block else Skill(0.0, None, None, None)
     found = skill_of(*sums, block=block, samples=theirs.samples, seed=theirs.seed)
     return found if np.isfinite(found.value) else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import isfinite, sqrt
 from statistics import NormalDist
 from typing import Final, Literal
 
@@ -23,7 +23,7 @@ class Skill:
     """How much less one loses than the other: value = 1 - loss / loss of the other; NaN where that one lost nothing.
 
     low, high: 95 % interval; probability_better: part of the widened resamples in which the loss is smaller, ties count
-    half. All three are None where there are too few units.
+    half. All three are None where there are too few units, or value is not finite.
     """
 
     value: float
@@ -51,7 +51,7 @@ def skill_of(mine: Floats, theirs: Floats, *, block: int, samples: int, seed: in
     """
     total = float(theirs.sum())
     ratio = float(mine.sum()) / total if total > 0 else float("nan")
-    ratios = _drawn(mine, theirs, block=block, samples=samples, seed=seed) if block else None
+    ratios = _drawn(mine, theirs, block=block, samples=samples, seed=seed) if block and isfinite(ratio) else None
     if ratios is None:
         return Skill(1 - ratio, None, None, None)
     if ratio > 0:  # by ratios, not differences: so the answer turns round when the two are swapped, and none is above 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -48,11 +49,11 @@ class Trust:
         }
 
 
-def judge(report: BacktestReport) -> Trust:
-    """Weigh skill against seasonal naive, coverage and the amount of evidence."""
+def judge(report: BacktestReport, cautions: Sequence[str] = ()) -> Trust:
+    """Weigh skill against seasonal naive, coverage and the amount of evidence; cautions: why tests may flatter."""
     arm = report.arm(report.chosen)
     reasons = [_skill(report, arm), _coverage(arm), _evidence(report)]
-    reasons += [Reason("caution", warning) for warning in report.warnings]
+    reasons += [Reason("caution", warning) for warning in (*cautions, *report.warnings)]
     verdict = max((reason.verdict for reason in reasons), key=_GRAVITY.index)
     return Trust(verdict, tuple(reasons), _notes(arm), tuple(_tried(arm) for arm in report.arms))
 

@@ -157,7 +157,7 @@ def _definitions(runs: Sequence[TrainedRun]) -> dict[str, str]:
     return {
         **found,
         "skill": f"1 - sum of losses / sum of the baseline's, on the same units with the same truth ({losses})",
-        "probability_better": "part of the bootstrap resamples of those units in which the loss is smaller",
+        "probability_better": "part of the widened bootstrap resamples of those units in which the loss is smaller",
     }
 
 

@@ -59,8 +59,11 @@ def _configuration(run: TrainedRun) -> dict[str, Any]:
 
 
 def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Every field under its path; objects in a list by their place, so that only what differs in them is told."""
     found: dict[str, Any] = {}
     for name, inner in value.items():
+        if isinstance(inner, list) and inner and all(isinstance(one, Mapping) for one in inner):
+            inner = {str(place): one for place, one in enumerate(inner)}
         found |= _flat(inner, f"{path}{name}.") if isinstance(inner, Mapping) else {f"{path}{name}": inner}
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from mcp_forecast_engine.data.dataset import Dataset
@@ -32,7 +33,7 @@ def train(job: Job, artifacts: ArtifactStore) -> bytes:
     job.progress(0, 0, "preparing the data")
     panel, report, dataset = Panels().get(plan, artifacts)
     prepared = job.step("preprocess", lambda: canonical_bytes(report.to_dict()))
-    evaluated = job.step("evaluate", lambda: _evaluate(job, panel, plan))
+    evaluated = job.step("evaluate", lambda: _evaluate(job, panel, plan, report.cautions))
     arm = read_arm(_chosen(json.loads(evaluated)))
     model = job.step("train", lambda: _export(panel, arm, dataset))
     total = max(job.shown.total, 1)
@@ -42,14 +43,14 @@ def train(job: Job, artifacts: ArtifactStore) -> bytes:
     return canonical_bytes(_document(panel, dataset, plan, files))
 
 
-def _evaluate(job: Job, panel: Panel, plan: dict[str, Any]) -> bytes:
+def _evaluate(job: Job, panel: Panel, plan: dict[str, Any], cautions: Sequence[str]) -> bytes:
     def told(done: int, total: int, text: str) -> None:
         job.progress(done, total + 1, text)  # one more: the model of the whole history
         job.check()
 
     windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
     found = backtest(panel, default_candidates(panel), windows, on_progress=told)
-    return canonical_bytes({**found.to_dict(), "trust": judge(found).to_dict()})
+    return canonical_bytes({**found.to_dict(), "trust": judge(found, cautions).to_dict()})
 
 
 def _export(panel: Panel, arm: ArmReport, dataset: Dataset) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from mcp_forecast_engine.data.dataset import Dataset, decode
 from mcp_forecast_engine.data.frame import Frame, Panel
-from mcp_forecast_engine.data.preprocessing import PreprocessingReport, to_panel
-from mcp_forecast_engine.data.steps import steps_from_dicts
+from mcp_forecast_engine.data.preprocessing import to_panel
+from mcp_forecast_engine.data.steps import PreprocessingReport, steps_from_dicts
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import digest
 

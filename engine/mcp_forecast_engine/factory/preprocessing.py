@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mcp_forecast_engine.data.preprocessing import PreprocessingReport
 from mcp_forecast_engine.data.shape import PanelShape, shape_of
-from mcp_forecast_engine.data.steps import Step, preprocessing_id, step_to_dict
+from mcp_forecast_engine.data.steps import PreprocessingReport, Step, preprocessing_id, step_to_dict
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes

@@ -26,16 +26,21 @@ def resolve(
     test_windows: int | None,
     preprocessing_id: str | None = None,
     steps: Sequence[Step] = DEFAULT_STEPS,
+    seasons: Sequence[int] = (),
 ) -> TrainingPlan:
     """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort, DataInvalid, ArtifactCorrupt.
 
     covariates: names that may be used; None: every eligible one; (): target only. steps: what `preprocessing_id` names;
-    the plan pins the steps, so the default ones by name are the same run as no name.
+    the plan pins the steps, so the default ones by name are the same run as no name. seasons: those that
+    `run_preprocessing` showed these steps with.
     """
     known = sorted(c["name"] for c in summary["covariates"])
     wrong = sorted(set(covariates or ()) - set(known))
     if wrong:
-        raise CovariatesMismatch(f"the dataset has no covariate {', '.join(wrong)}", field="covariates", allowed=known)
+        raise CovariatesMismatch(
+            f"the dataset has no covariate {', '.join(wrong)}", field="covariates", allowed=known,
+            next_step="use names of describe_dataset; left out, all eligible ones; [], none",
+        )  # fmt: skip
     given = {
         "horizon": horizon, "covariates": covariates, "season_length": season_length, "test_windows": test_windows,
         "preprocessing_id": preprocessing_id,
@@ -59,6 +64,7 @@ def resolve(
         identity={n: v for n, v in identity.items() if v is not None},
         warnings=(
             *_season_warning(summary, season_length),
+            *_other_season(identity["season_length"], seasons),
             *_warnings(extent, horizon, [c["name"] for c in used if c["role"] == "known_future"]),
         ),
     )
@@ -93,6 +99,17 @@ def _season_warning(summary: dict[str, Any], asked: int | None) -> tuple[str, ..
     return (
         "the time column counts steps, so no season is assumed and seasonal naive repeats the last value; "
         "say season_length if there is one (12 for months, 24 for hours)",
+    )
+
+
+def _other_season(season: int, shown: Sequence[int]) -> tuple[str, ...]:
+    """What was shown before is not what will be done: filling and outliers go by the season."""
+    if not shown or season in shown:
+        return ()
+    told = " and ".join(str(length) for length in shown)
+    return (
+        f"run_preprocessing showed these steps with season_length {told}; this run has {season}: pass season_length "
+        f"{shown[-1]} to train on what was shown",
     )
 
 

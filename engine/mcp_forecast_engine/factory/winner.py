@@ -25,7 +25,8 @@ R = TypeVar("R", bound=Named)
 class Winner:
     """The run with the smallest loss; `sure` when it surely beats each of the others.
 
-    over: the leader's skill over each other run. To beat all of them it has to beat the nearest, so no correction for
+    over: the leader's skill over each other run, each by itself: of many equal runs, the luckiest has some interval
+    without zero. To beat all of them it has to beat the nearest, so no correction for
     the number of runs is needed. warnings: where another metric surely says the opposite.
     """
 
@@ -54,7 +55,9 @@ def winner_of(runs: Sequence[R], metric: str, paired: Callable[[R, R], Pairing])
     over = {name: one.skills[metric] for name, one in found.items() if metric in one.skills}
     sure = len(over) == len(found) and all(skill.low is not None and skill.low > 0 for skill in over.values())
     unit = next(iter(found.values())).unit
-    sentence = _sentence(leader.run_id, metric, over, unit, sure=sure) + ("" if sure else _beaten(leader.run_id, over))
+    apart = [name for name in found if name not in over]
+    sentence = _sentence(leader.run_id, metric, over, unit, sure=sure)
+    sentence += f"; not paired with {', '.join(apart)}" if apart and over else ""
     return Winner(leader.run_id, metric, sure, over, sentence, _opposed(leader.run_id, found) if sure else ())
 
 
@@ -81,12 +84,6 @@ def _sentence(leader: str, metric: str, over: Mapping[str, Skill], unit: Unit, *
 
 def _low(skill: Skill) -> float:
     return -math.inf if skill.low is None else skill.low
-
-
-def _beaten(leader: str, over: Mapping[str, Skill]) -> str:
-    """Whom a leader that is not sure to be the best is surely better than."""
-    names = [name for name, skill in over.items() if skill.low is not None and skill.low > 0]
-    return f"; {leader} is surely better than {', '.join(names)}" if names else ""
 
 
 def _opposed(leader: str, found: Mapping[str, Pairing]) -> tuple[str, ...]:

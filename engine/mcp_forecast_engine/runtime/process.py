@@ -6,7 +6,6 @@ A worker has its own session and no inherited stdio, so it outlives its server a
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 import psutil
+
+from mcp_forecast_engine.store.host import host_name as host_name
 
 GRACE_S: Final = 1.0
 SAME_START_S: Final = 2.0  # the start is derived from the wall clock, which may be slewed between two looks
@@ -34,14 +35,6 @@ class Exit(IntEnum):
     CANCELLED = 2
     STALE = 3  # another worker has the run
     UNRECORDED = 4  # the store did not answer; the lease runs out and another worker goes on
-
-
-def host_name() -> str:
-    """The host whose process ids mean something here; a container with pids of its own is another host."""
-    namespace = ""
-    with suppress(OSError):  # Linux only
-        namespace = "+" + os.readlink("/proc/self/ns/pid").strip("pid:[]")
-    return platform.node() + namespace
 
 
 def spawn(command: Sequence[str], environment: Mapping[str, str], log_path: Path) -> int:

@@ -37,7 +37,7 @@ class Serving:
 
         Raises CovariatesMismatch, DataInvalid, ArtifactCorrupt.
         """
-        panel, _, dataset = self._panels.get(plan, self._artifacts)
+        panel, report, dataset = self._panels.get(plan, self._artifacts)
         on_progress(0, 0, "the data is read")
         trained = json.loads(self._artifacts.get(plan["training_document"]))
         require_same_columns(trained["serving"], dataset.schema)
@@ -56,9 +56,11 @@ class Serving:
                 "levels": plan["levels"],
                 "trust": trained["trust"],
                 "series": series,
-                "warnings": [*plan["warnings"], *_short_past(panel, session.contract.layout), *warnings],
+                "warnings": [
+                    *plan["warnings"], *report.warnings, *_short_past(panel, session.contract.layout), *warnings,
+                ],
             }
-        )
+        )  # fmt: skip
 
     def infer(self, job: Job) -> bytes:
         """The same, as the work of a queued run."""

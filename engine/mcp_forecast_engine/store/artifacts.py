@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tempfile
@@ -13,6 +14,7 @@ from typing import Final
 
 from mcp_forecast_engine.errors import ArtifactCorrupt, NotFound, StoreUnavailable
 from mcp_forecast_engine.store.folder_lock import folder_lock
+from mcp_forecast_engine.store.host import host_name
 from mcp_forecast_engine.store.identity import ALGORITHM, digest_of_bytes
 
 LOCK_WAIT_S: Final = 10.0  # a collection holds the lock for a few files at a time
@@ -82,9 +84,9 @@ class ArtifactStore:
         return data
 
     def sweep(self, pid: int) -> None:
-        """Remove what a process that has ended had begun to write and not finished."""
+        """Remove what a process of this host that has ended had begun to write and not finished."""
         with suppress(OSError):  # what cannot be removed now, a collection removes
-            for unfinished in self._root.glob(f"*/.new-{pid}-*"):
+            for unfinished in self._root.glob(f"*/{_unfinished(pid)}*"):
                 unfinished.unlink(missing_ok=True)
 
     def files(self) -> Iterator[Stored]:
@@ -152,7 +154,7 @@ class ArtifactStore:
 
     def _write_synced(self, path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".new-{os.getpid()}-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_unfinished(os.getpid()))
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -169,6 +171,11 @@ class ArtifactStore:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _unfinished(pid: int) -> str:
+    """How the files begin that a process of this host is writing; another host has the same pids."""
+    return f".new-{hashlib.sha256(host_name().encode()).hexdigest()[:12]}-{pid}-"
 
 
 def _holds(path: Path, data: bytes) -> bool:

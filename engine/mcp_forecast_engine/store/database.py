@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 BUSY_S: Final = 10.0
+READ_WAIT_S: Final = 2.0  # a short read runs on the event loop, and waits there for a long one of another thread
 CLOSE_S: Final = 0.1  # what other threads are at may take this long when the database is closed
+
+
+# The log's tables, which the audit part owns and a migration protects; a test compares.
+LOG_TABLES: Final = ("audit_checkpoint", "audit_entry", "audit_key", "audit_node", "audit_ref")
 
 
 class Database(ABC):
@@ -27,6 +32,7 @@ class Database(ABC):
     """
 
     kind: ClassVar[str]
+    at_hand: ClassVar[bool]  # a short read may run on the event loop: nobody else can keep its answer back
 
     @abstractmethod
     def read(self) -> AbstractContextManager[Connection]:
@@ -39,6 +45,10 @@ class Database(ABC):
         Raises StoreUnavailable, also when other writers leave it no turn within wait_s (0: now or never); its subclass
         OutcomeUnknown when the database went away during the commit; HomeNewer when the schema is another one.
         """
+
+    @abstractmethod
+    def unhurried(self, connection: Connection) -> None:
+        """Let the rest of this transaction take as long as it needs: a copy of everything, a migration."""
 
     @abstractmethod
     def clock(self) -> float:
@@ -99,7 +109,7 @@ def held(lock: threading.RLock, until: float) -> Iterator[None]:
     """Hold a lock, waiting for it until a monotonic time. Raises StoreUnavailable."""
     if not lock.acquire(timeout=max(0.0, until - time.monotonic())):
         raise StoreUnavailable(
-            "the database is busy: another command of this process waits for it", next_step="retry with the same key"
+            "the database is busy: another call of this process has it", next_step="retry with the same key"
         )
     try:
         yield

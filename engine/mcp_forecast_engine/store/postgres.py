@@ -8,6 +8,7 @@ need two schemas, and do not wait for each other.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -21,10 +22,18 @@ from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
 from mcp_forecast_engine.errors import DataInvalid, OutcomeUnknown, StoreUnavailable
-from mcp_forecast_engine.store.database import BUSY_S, CLOSE_S, Database, held, require_schema
-from mcp_forecast_engine.store.postgres_link import Link, ServerClock
+from mcp_forecast_engine.store.database import BUSY_S, CLOSE_S, LOG_TABLES, Database, held, require_schema
+from mcp_forecast_engine.store.postgres_link import (
+    READ_ANSWER_S,
+    WRITE_ANSWER_S,
+    Link,
+    NoAnswer,
+    ServerClock,
+    unhurry,
+)
 
 _RETRY: Final = "retry with the same key"
+_LOOK: Final = "look into this server's log for what the database said, then mend its address, rights or state"
 # One round trip. Each statement sees what was committed before it, so the schema is read as the lock's holder has it.
 _BEGIN: Final = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {wait_ms}; "
@@ -32,7 +41,7 @@ _BEGIN: Final = (
 )
 _SCHEMA: Final = "; SELECT version_num FROM alembic_version"
 # Over all tables of the log: may this role change one, does it own one, does one lack its triggers (protect makes two).
-_KEPT_BY: Final = """
+_KEPT_BY: Final = f"""
 SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
   bool_or(has_any_column_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE')
     OR has_table_privilege(c.oid, 'TRUNCATE')),
@@ -40,8 +49,9 @@ SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
   bool_and((SELECT count(*) FROM pg_trigger t
     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled = 'A') >= 2)
 FROM pg_class c
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND starts_with(c.relname, 'audit_')
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname IN {LOG_TABLES}
 """
+log = logging.getLogger(__name__)
 
 
 class PostgresDatabase(Database):
@@ -52,6 +62,7 @@ class PostgresDatabase(Database):
     """
 
     kind: ClassVar[str] = "postgresql"
+    at_hand: ClassVar[bool] = False
 
     def __init__(self, address: str, *, schema: str | None = None) -> None:
         """schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests)."""
@@ -71,7 +82,7 @@ class PostgresDatabase(Database):
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend the reading connection. Raises StoreUnavailable."""
-        with self._read_lock, _translated("read"):
+        with held(self._read_lock, time.monotonic() + READ_ANSWER_S), _translated("read"):
             self._require_open()
             yield self._reading.lend()
 
@@ -91,6 +102,10 @@ class PostgresDatabase(Database):
                 self._undo(transaction)
                 raise
             self._commit(transaction)
+
+    def unhurried(self, connection: Connection) -> None:
+        """Lift the limits of the server and of this process, until the connection is lent again."""
+        unhurry(connection)
 
     def clock(self) -> float:
         """The server's time."""
@@ -126,9 +141,12 @@ class PostgresDatabase(Database):
         if self._schema is not None:
             statements += _SCHEMA
         # Never prepared: a prepared statement is one alone.
-        cursor = self._writing.raw.execute(statements, prepare=False)
+        raw = self._writing.raw
+        raw.answer_s = WRITE_ANSWER_S + wait_ms / 1000
+        cursor = raw.execute(statements, prepare=False)
         while cursor.nextset():
             pass
+        raw.answer_s = WRITE_ANSWER_S
         if self._schema is not None:
             row = cursor.fetchone()
             require_schema(None if row is None else str(row[0]), self._schema)
@@ -152,11 +170,12 @@ class PostgresDatabase(Database):
             transaction.commit()
         except DBAPIError as error:
             answered = self._writing.alive()
+            log.warning("a commit failed: %s", _line(error.orig))
             self._writing.drop()
             if answered:  # the server said no: nothing was committed
                 raise
             raise OutcomeUnknown(
-                f"the database went away during a commit: {error.orig}",
+                "the database went away during a commit",
                 next_step="make the same call with the same key: it is done once, whatever happened",
             ) from error
 
@@ -177,6 +196,27 @@ def _kept_by(superuser: bool, may_change: bool, owner: bool, triggers: bool) -> 
     return kept or "nothing: the serving role may change the log"
 
 
+# What a caller is told of a fault: its class. The driver's words name hosts, roles and folders; the log has them.
+_FAULTS: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str, str], ...]] = (
+    (pg.LockNotAvailable, "it is busy: another process writes", _RETRY),
+    (
+        pg.InsufficientPrivilege,
+        "permission denied (the audit tables are append-only; the rest needs its grants)",
+        "set MCP_FORECAST_DATABASE_OWNER to the address of the tables' owner, then mcp-forecast migrate",
+    ),
+    ((NoAnswer, pg.ConnectionTimeout), "the server does not answer", _RETRY),
+    (pg.QueryCanceled, "a statement took too long, or was ended by hand", _RETRY),
+    (pg.IdleInTransactionSessionTimeout, "this process was held up, so the server ended its transaction", _RETRY),
+    (pg.ReadOnlySqlTransaction, "it is read-only here", _LOOK),
+    ((pg.DiskFull, pg.OutOfMemory), "the server's disk or memory is full", "free it, then retry with the same key"),
+    (pg.TooManyConnections, "the server has no connection left", _RETRY),
+    ((pg.AdminShutdown, pg.CrashShutdown, pg.CannotConnectNow), "the server is stopping or starting", _RETRY),
+    ((pg.UndefinedTable, pg.UndefinedColumn), "a table or column is missing", "run mcp-forecast migrate"),
+    (psycopg.ProgrammingError, "the server did not take a statement", _LOOK),
+    (psycopg.OperationalError, "the connection to the server was lost, or there is none", _RETRY),
+)
+
+
 @contextmanager
 def _translated(what: str) -> Iterator[None]:
     try:
@@ -185,25 +225,30 @@ def _translated(what: str) -> Iterator[None]:
         cause: Any = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, psycopg.IntegrityError):
             raise  # what was written is at fault, not the database
-        if isinstance(cause, psycopg.DataError):  # NUL in text, a number beyond its column
-            raise DataInvalid(f"a value of this call is none that the database can hold: {_line(cause)}") from error
+        if not isinstance(cause, pg.LockNotAvailable):
+            log.warning("the database did not %s: %s", what, _line(cause))
+        if isinstance(cause, psycopg.DataError):
+            found = _value_fault(cause)
+            raise DataInvalid(f"a value of this call is none that the database can hold: {found}") from error
         raise _unavailable(what, cause) from error
 
 
 def _unavailable(what: str, cause: BaseException) -> StoreUnavailable:
-    if isinstance(cause, pg.LockNotAvailable):
-        return StoreUnavailable("the database is busy: another process writes", next_step=_RETRY)
-    text = _line(cause)
-    if isinstance(cause, pg.InsufficientPrivilege):
-        return StoreUnavailable(
-            f"the database did not {what}: {text} (the audit tables are append-only; the rest needs its grants)",
-            next_step="set MCP_FORECAST_DATABASE_OWNER to the address of the tables' owner, then mcp-forecast migrate",
-        )
-    lasting = isinstance(cause, psycopg.ProgrammingError)
-    return StoreUnavailable(
-        f"the database did not {what}: {text}", next_step="check the database and its rights" if lasting else _RETRY
-    )
+    if isinstance(cause, psycopg.OperationalError) and "FATAL:" in str(cause) and cause.sqlstate is None:
+        # libpq tells why a connection was refused in words alone, and in the server's language.
+        refused = "the server refused the connection: its user, password or database, or it is starting"
+        return StoreUnavailable(f"the database did not {what}: {refused}", next_step=f"{_RETRY}; if it stays, {_LOOK}")
+    for kinds, text, next_step in _FAULTS:
+        if isinstance(cause, kinds):
+            return StoreUnavailable(f"the database did not {what}: {text}", next_step=next_step)
+    return StoreUnavailable(f"the database did not {what}: the server met a fault of its own", next_step=_LOOK)
 
 
-def _line(cause: BaseException) -> str:
+def _value_fault(cause: psycopg.DataError) -> str:
+    if cause.sqlstate is None:  # psycopg's own refusal
+        return "a text holds a NUL character"
+    return "a number is out of range" if isinstance(cause, pg.NumericValueOutOfRange) else "its form or size"
+
+
+def _line(cause: BaseException | None) -> str:
     return " ".join(str(cause).split())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -16,11 +17,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from mcp_forecast_engine.errors import StoreUnavailable
-from mcp_forecast_engine.store.address import masked
 
-Raw = psycopg.Connection[tuple[Any, ...]]
+R = TypeVar("R")
 IDLE_S: Final = 5  # less than BUSY_S, so that who waits for a stopped process outlasts it
 STATEMENT_S: Final = 60
+READ_ANSWER_S: Final = 5.0  # a server that is silent this long during a read is given up; a frozen one never ends it
+WRITE_ANSWER_S: Final = 20.0
 MEASURE_S: Final = 30.0
 SLOW_S: Final = 0.5  # a refused connection is quick; this long, nobody answers at all
 # What an address leaves unsaid. A server that cannot be reached any more is noticed within about ten seconds.
@@ -36,6 +38,37 @@ _SESSION: Final = (
 _TIME: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
+class NoAnswer(psycopg.OperationalError):
+    """The server holds the connection and says nothing."""
+
+
+class Raw(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of psycopg that waits at most `answer_s` for the server's next word, then closes itself."""
+
+    answer_s = WRITE_ANSWER_S
+
+    def wait(self, gen: Generator[Any, Any, R], *args: Any, **kwargs: Any) -> R:
+        """Wait as psycopg does. Raises NoAnswer."""
+        return super().wait(self._bounded(gen), *args, **kwargs)
+
+    def _bounded(self, steps: Generator[Any, Any, R]) -> Generator[Any, Any, R]:
+        # psycopg waits a tenth of a second at a time, and says each time whether anything came.
+        heard = time.monotonic()
+        try:
+            wanted = next(steps)
+            while True:
+                came = yield wanted
+                if came:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > self.answer_s:
+                    self.close()
+                    raise NoAnswer(f"no answer within {self.answer_s:g} s")
+                wanted = steps.send(came)
+        except StopIteration as end:
+            found: R = end.value
+            return found
+
+
 @dataclass(frozen=True)
 class Session:
     """Where a connection has arrived: schema (tables are made and found there), role, server version and encoding."""
@@ -46,10 +79,16 @@ class Session:
     encoding: str
 
 
+def since_boot() -> float:
+    """Seconds since this machine was started, those it slept among them where it can tell (Linux)."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
 class ServerClock:
     """The server's time, measured against this machine's monotonic clock at most every MEASURE_S."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, monotonic: Callable[[], float] = since_boot) -> None:
         self._monotonic = monotonic
         self._offset, self._due = 0.0, float("-inf")
 
@@ -93,6 +132,7 @@ class Link:
         if self._connection is None:
             self._connection = self._engine.connect()
         raw = self.raw
+        raw.answer_s = WRITE_ANSWER_S if self._writes else READ_ANSWER_S
         self._clock.measure(lambda: float(_one(raw, _TIME)[0]))
         return self._connection
 
@@ -100,9 +140,7 @@ class Link:
     def raw(self) -> Raw:
         """The connection as psycopg has it."""
         assert self._connection is not None
-        found = self._connection.connection.driver_connection
-        assert isinstance(found, psycopg.Connection)
-        return found
+        return raw_of(self._connection)
 
     def alive(self) -> bool:
         """Whether the server still holds its end, as far as this machine knows; asks nobody.
@@ -140,7 +178,7 @@ class Link:
         if began < self._silent_until:
             raise StoreUnavailable("the database does not answer", next_step="retry with the same key")
         try:
-            return psycopg.connect(**self._wanted, autocommit=True)
+            return Raw.connect(**self._wanted, autocommit=True)
         except psycopg.OperationalError:
             ended = time.monotonic()
             if ended - began > SLOW_S:
@@ -148,15 +186,34 @@ class Link:
             raise
 
 
+def raw_of(connection: Connection) -> Raw:
+    """The connection as psycopg has it."""
+    found = connection.connection.driver_connection
+    assert isinstance(found, Raw)
+    return found
+
+
+def unhurry(connection: Connection) -> None:
+    """Lift every limit on how long the rest of this transaction may take."""
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+    raw_of(connection).answer_s = math.inf
+
+
 def _parameters(address: str) -> dict[str, Any]:
     try:
-        return _UNSAID | conninfo_to_dict(address.replace("postgresql+psycopg://", "postgresql://", 1))
+        found = conninfo_to_dict(address.replace("postgresql+psycopg://", "postgresql://", 1))
     except psycopg.ProgrammingError:
-        # Its text may quote parts of the password.
+        found = {"port": "none"}
+    # A password with an unescaped @, : or / ends up in host or port, and libpq would tell everybody.
+    ports = str(found.get("port") or "").split(",")
+    if "@" in str(found.get("host") or "") or not all(port.isdecimal() for port in ports if port):
         raise StoreUnavailable(
-            f"the address of the database cannot be read: {masked(address)}",
-            next_step="write it as postgresql://user@host/name, with %40 for an @ inside a password",
-        ) from None
+            "the address of the PostgreSQL database cannot be read",
+            next_step="write it as postgresql://user:password@host:port/name, with %40 for an @, %3A for a : and %2F "
+            "for a / inside the user's name or the password",
+        )
+    return _UNSAID | found
 
 
 def _check(session: Session) -> None:

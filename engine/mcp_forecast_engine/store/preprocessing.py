@@ -22,6 +22,11 @@ _REPORT_INSERT: Final = _REPORTED.on_conflict_do_update(
     index_elements=[_REPORT.c.dataset_id, _REPORT.c.preprocessing_id, _REPORT.c.season_length],
     set_={"artifact": _REPORTED.excluded.artifact},
 )
+_SEASONS: Final = (
+    select(_REPORT.c.season_length)
+    .where(_REPORT.c.dataset_id == bindparam("the_dataset"), _REPORT.c.preprocessing_id == bindparam("the_id"))
+    .order_by(_REPORT.c.created_at, _REPORT.c.season_length)
+)
 _FIND: Final = select(_STEPS.c.steps).where(_STEPS.c.preprocessing_id == bindparam("the_id"))
 
 
@@ -42,6 +47,12 @@ def record_report(
         "artifact": artifact, "created_at": now,
     }  # fmt: skip
     connection.execute(_REPORT_INSERT, row)
+
+
+def seasons(connection: Connection, *, dataset_id: str, preprocessing_id: str) -> list[int]:
+    """The season lengths that there are reports of these steps on this dataset with, in the order they came."""
+    asked = {"the_dataset": dataset_id, "the_id": preprocessing_id}
+    return list(connection.execute(_SEASONS, asked).scalars())
 
 
 def steps(connection: Connection, preprocessing_id: str) -> list[dict[str, Any]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Row, Table, insert, select, tuple_
+from sqlalchemy.exc import SQLAlchemyError
 
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.store.artifacts import ArtifactStore
@@ -16,15 +17,7 @@ from mcp_forecast_engine.store.tables import DatasetRow, PreprocessingReportRow,
 
 ROWS_AT_ONCE: Final = 2000
 # Every statement of the block sees the same commits; on SQLite the first one fixes which.
-_BEGIN: Final[dict[str, tuple[str, ...]]] = {
-    "sqlite": ("BEGIN",),
-    # It may take its time, and so may what is done with a piece before the next is read.
-    "postgresql": (
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        "SET LOCAL statement_timeout = 0",
-        "SET LOCAL idle_in_transaction_session_timeout = 0",
-    ),
-}
+_BEGIN: Final = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
 # These name artifacts for certain; the digests in other columns may be of something else.
 _NAMING: Final[tuple[Column[Any], ...]] = (
     DatasetRow.__table__.c.digest,  # type: ignore[attr-defined]
@@ -47,12 +40,15 @@ class Copied:
 def one_view(database: Database) -> Iterator[Connection]:
     """Lend a connection whose reads all see one instant; writers go on. Raises StoreUnavailable."""
     with database.read() as connection:
-        for statement in _BEGIN[connection.dialect.name]:
-            connection.exec_driver_sql(statement)
         try:
+            connection.exec_driver_sql(_BEGIN[connection.dialect.name])
+            database.unhurried(connection)  # what is done with a piece before the next is read may take its time too
             yield connection
-        finally:
-            connection.exec_driver_sql("ROLLBACK")
+        except BaseException:
+            with suppress(SQLAlchemyError):  # a connection that is lost cannot; what lost it is what has to be told
+                connection.exec_driver_sql("ROLLBACK")
+            raise
+        connection.exec_driver_sql("ROLLBACK")
 
 
 def copy_rows(source: Connection, target: Connection, tables: Iterable[Table]) -> dict[str, int]:

@@ -22,14 +22,24 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from mcp_forecast_engine.errors import StoreUnavailable
-from mcp_forecast_engine.store.database import BUSY_S, CLOSE_S, Database, held, require_schema
+from mcp_forecast_engine.store.database import (
+    BUSY_S,
+    CLOSE_S,
+    LOG_TABLES,
+    READ_WAIT_S,
+    Database,
+    held,
+    require_schema,
+)
 
 WAL_RESET_FIXED: Final = (3, 51, 3)
 LOOK_S: Final = 0.002  # between two looks at the guard while another process holds it
 CHECKPOINT_BYTES: Final = 4 << 20
 CHECKPOINT_S: Final = 0.05  # readers may hold a checkpoint up this long
+CHECKPOINT_PAUSE_S: Final = 1.0  # and after they did, commands are spared another try
 _SCHEMA: Final = "SELECT version_num FROM alembic_version"
-_TRIGGERS: Final = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name = 'audit_entry_no_update'"
+_NAMES: Final = "SELECT name FROM sqlite_master WHERE type = ?"
+_TRIGGERS: Final = ("no_update", "no_delete", "no_replace")
 log = logging.getLogger(__name__)
 
 
@@ -51,12 +61,13 @@ class SqliteDatabase(Database):
     """
 
     kind: ClassVar[str] = "sqlite"
+    at_hand: ClassVar[bool] = True
 
     def __init__(self, path: Path, *, schema: str | None = None) -> None:
         """schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests)."""
         self._path, self._schema = path, schema
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
-        self._closed = False
+        self._closed, self._checkpoint_after = False, 0.0
         self._guard = _open_guard(path)
         with _translated("open"):
             self._reading = _engine(path, writes=False).connect()
@@ -65,7 +76,7 @@ class SqliteDatabase(Database):
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Lend the reading connection. Raises StoreUnavailable."""
-        with self._read_lock, _translated("read"):
+        with held(self._read_lock, time.monotonic() + READ_WAIT_S), _translated("read"):
             self._require_open()
             yield self._reading
 
@@ -84,8 +95,11 @@ class SqliteDatabase(Database):
                     if self._schema is not None:
                         require_schema(self._writing.exec_driver_sql(_SCHEMA).scalar(), self._schema)
                     yield self._writing
-            if _size(self._path.with_name(self._path.name + "-wal")) > CHECKPOINT_BYTES:
+            if time.monotonic() >= self._checkpoint_after and self._wal_size() > CHECKPOINT_BYTES:
                 self._checkpoint()
+
+    def unhurried(self, connection: Connection) -> None:
+        """Nothing limits a statement here."""
 
     def clock(self) -> float:
         """This machine's clock: nobody else can reach the file."""
@@ -94,8 +108,11 @@ class SqliteDatabase(Database):
     def report(self) -> dict[str, str | bool]:
         """SQLite's version, the guard, what keeps the log append-only, whose clock counts. Raises StoreUnavailable."""
         with self.read() as connection:
-            found = connection.exec_driver_sql(_TRIGGERS).scalar()
-        kept = "triggers" if found else "nothing: the triggers are gone"
+            tables, triggers = (
+                set(connection.exec_driver_sql(_NAMES, (kind,)).scalars()) for kind in ("table", "trigger")
+            )
+        bare = [table for table in LOG_TABLES if table in tables and not triggers >= _of(table)]
+        kept = f"nothing: {', '.join(bare)} lacks a trigger" if bare else "triggers"
         return {**sqlite_report(), "append_only": kept, "clock": "this machine's"}
 
     def close(self) -> None:
@@ -131,11 +148,25 @@ class SqliteDatabase(Database):
         except BlockingIOError:
             return  # another process is writing; the next command tries again
         try:
-            self._set_busy_timeout(CHECKPOINT_S).execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            raw = self._set_busy_timeout(CHECKPOINT_S)
+            busy, *_ = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                self._checkpoint_after = time.monotonic() + CHECKPOINT_PAUSE_S
         except sqlite3.OperationalError as error:
+            self._checkpoint_after = time.monotonic() + CHECKPOINT_PAUSE_S
             log.warning("the WAL was not written back: %s", error)
         finally:
             fcntl.flock(self._guard, fcntl.LOCK_UN)
+
+    def _wal_size(self) -> int:
+        try:
+            return self._path.with_name(self._path.name + "-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+
+def _of(table: str) -> set[str]:
+    return {f"{table}_{name}" for name in _TRIGGERS}
 
 
 def _engine(path: Path, *, writes: bool) -> Engine:
@@ -207,10 +238,3 @@ def _translated(what: str) -> Iterator[None]:
         raise StoreUnavailable(
             f"the database did not {what}: {error.orig}", next_step="check the disk and the home"
         ) from error
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
