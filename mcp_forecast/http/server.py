@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from mcp_forecast.caller import Caller
 from mcp_forecast.http.callers import Callers
-from mcp_forecast.http.flood import FloodGuard
+from mcp_forecast.http.flood import FloodGuard, Pace
 from mcp_forecast.http.header_blanks import HeaderBlanks
 from mcp_forecast.http.health import HEALTHZ
 from mcp_forecast.http.sse import DOOR, sse_routes
@@ -55,7 +55,8 @@ def build_http(opening: Opening, settings: Settings, token: str) -> Starlette:
         token_verifier=callers,
     )
     app.router.routes.extend([HEALTHZ, *sse_routes(server, SECURITY)])
-    app.add_middleware(FloodGuard, opening=opening, callers=callers, rate_per_s=settings.rate_per_s)
+    pace = Pace(rate_per_s=settings.rate_per_s, burst=settings.rate_burst)
+    app.add_middleware(FloodGuard, callers=callers, pace=pace)
     app.add_middleware(HeaderBlanks)
 
     @asynccontextmanager

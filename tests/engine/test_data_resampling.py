@@ -107,6 +107,13 @@ def test_targets_that_models_cannot_carry_are_refused(size: float) -> None:
     assert (refusal.value.field, refusal.value.next_step) == ("target", "rescale the column")
 
 
+def test_covariates_that_models_would_read_as_infinite_are_refused_by_name() -> None:
+    rows = [{"ds": f"2024-03-{n:02d}", "y": float(n), "heat": 1e160 * n} for n in range(1, 20)]
+    with pytest.raises(DataInvalid, match="'heat' has values as large as") as refusal:
+        build_dataset(read_rows(rows), ColumnRoles(freq="D"))
+    assert refusal.value.field == "covariates"
+
+
 @pytest.mark.parametrize("size", [0.0, 1e-9, 1e29])
 def test_targets_that_models_carry_are_taken(size: float) -> None:
     assert to_panel(hours(48, value=size))[0].observed.all()

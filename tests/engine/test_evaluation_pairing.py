@@ -228,3 +228,17 @@ def test_long_lists_of_series_are_drawn_in_parts_with_the_same_result() -> None:
     ratio, drawn = mine.sum() / theirs.sum(), mine[picked].sum(axis=1) / theirs[picked].sum(axis=1)
     skills = 1 - ratio * (drawn / ratio) ** np.sqrt(3_000 / 2_999)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(skills, [0.025, 0.975])), rel=5e-3)
+
+
+def test_what_is_not_finite_has_no_interval() -> None:
+    losses = np.ones(40)
+    for mine, theirs in ((np.full(40, np.inf), losses), (losses, np.zeros(40)), (losses, np.full(40, 1e-320))):
+        found = skill_of(mine, theirs, block=7, samples=100, seed=1)
+        assert not np.isfinite(found.value)
+        assert (found.low, found.high, found.probability_better) == (None, None, None)
+
+
+def test_two_that_lose_nothing_are_the_same() -> None:
+    found = pair(losses(np.zeros(40)), "arm", losses(np.zeros(40)), "arm").skills["WQL"]
+    assert (found.value, found.low, found.high, found.probability_better) == (0.0, 0.0, 0.0, 0.5)
+    assert "WQL" not in pair(losses(np.ones(40)), "arm", losses(np.zeros(40)), "arm").skills

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.columns import ColumnRoles, resolve_columns
 from mcp_forecast_engine.data.frame import Frame, TimeAxis
 from mcp_forecast_engine.data.longform import long_rows
-from mcp_forecast_engine.data.magnitude import require_carried
+from mcp_forecast_engine.data.magnitude import require_carried, require_readable
 from mcp_forecast_engine.data.profile import CovariateProfile, Profile, profile_frame
 from mcp_forecast_engine.data.reading import Table
 from mcp_forecast_engine.data.schema import CovariateSchema, DatasetSchema, code_covariates, describe_rows
@@ -45,6 +45,7 @@ def build_dataset(table: Table, request: ColumnRoles) -> Dataset:
     if np.isnan(rows.y).all():
         raise DataInvalid("the target has no value at all", field="target", next_step="name the column to forecast")
     require_carried(rows.y)
+    require_readable({name: column.values for name, column in coded.items()})
     frame = Frame(
         unique_id=rows.unique_id,
         offsets=rows.offsets,

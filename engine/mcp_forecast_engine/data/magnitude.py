@@ -1,7 +1,8 @@
-"""How large and how small a target may be, so that what is forecast can be written down."""
+"""How large and how small numbers may be, so that what is forecast can be written down."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -25,3 +26,14 @@ def require_carried(y: NDArray[np.float64]) -> None:
         f"the target has values {found} {most:.3g}; models carry sizes from {SMALLEST:g} to {LARGEST:g}",
         field="target", allowed=f"{SMALLEST:g} to {LARGEST:g}, and 0", next_step="rescale the column",
     )  # fmt: skip
+
+
+def require_readable(columns: Mapping[str, NDArray[np.float64]]) -> None:
+    """Refuse covariates whose values models could only read as infinite. Raises DataInvalid, naming the column."""
+    for name, values in columns.items():
+        most = float(np.max(np.abs(values), where=~np.isnan(values), initial=0.0))
+        if most > LARGEST:
+            raise DataInvalid(
+                f"covariate {name!r} has values as large as {most:.3g}; models read sizes up to {LARGEST:g}",
+                field="covariates", allowed=f"up to {LARGEST:g}", next_step=f"rescale {name!r}, or leave it out (drop)",
+            )  # fmt: skip
