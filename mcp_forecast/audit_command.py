@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
+import secrets
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +20,6 @@ from mcp_forecast.settings import Settings, process_settings
 
 if TYPE_CHECKING:
     import argparse
-
-    from sqlalchemy import Connection
 
     from mcp_forecast_audit.checkpoint import PublicKey
     from mcp_forecast_audit.verify import Read, Report
@@ -64,6 +65,7 @@ def _answered(command: Command) -> Command:
 
     @wraps(command)
     def answered(asked: argparse.Namespace) -> int:
+        from mcp_forecast.signing_key import KeyUnsafe
         from mcp_forecast_audit.checkpoint import NoteInvalid
         from mcp_forecast_audit.proof import NoProof
         from mcp_forecast_audit.stored import LogBroken
@@ -76,7 +78,7 @@ def _answered(command: Command) -> Command:
             return 1
         except EngineError as error:
             print(f"error: {error.message}" + (f"\n  {error.next_step}" if error.next_step else ""), file=sys.stderr)
-        except (NoteInvalid, NoProof, OSError, UnicodeDecodeError) as error:
+        except (NoteInvalid, NoProof, KeyUnsafe, OSError, UnicodeDecodeError) as error:
             print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -85,7 +87,7 @@ def _answered(command: Command) -> Command:
 
 def _verify(asked: argparse.Namespace) -> int:
     from mcp_forecast_audit.export import verify_export
-    from mcp_forecast_audit.verify import verify
+    from mcp_forecast_audit.verify import Problem, verify
 
     trusted = None if asked.public_key is None else _trusted(asked.public_key)
     outside = None if asked.checkpoint is None else asked.checkpoint.read_text(encoding="utf-8")
@@ -101,32 +103,54 @@ def _verify(asked: argparse.Namespace) -> int:
         if outside is None and kept.exists():
             outside = kept.read_text(encoding="utf-8")
         report = verify(read, origin=origin_of(home_id), outside=outside, trusted=trusted)
+        if outside is None and report.sealed > 0 and not kept.exists() and not _is_young(read):
+            gone = Problem("the checkpoint outside", f"no file {kept}", "one, as entries are sealed")
+            report = replace(report, problems=(*report.problems, gone), problem_count=report.problem_count + 1)
     return _print(asked, report, kept=kept if outside is not None else None, missing=kept)
+
+
+def _is_young(read: Read) -> bool:
+    """Whether the newest checkpoint has just been made, so that its file may be about to be written."""
+    from mcp_forecast.sealing import WRITTEN_S
+    from mcp_forecast_audit.stored import standing
+
+    with read() as connection:
+        at = standing(connection).at
+    return at is not None and 0 <= time.time() - at < WRITTEN_S
 
 
 def _export(asked: argparse.Namespace) -> int:
     from mcp_forecast.sealing import origin_of
     from mcp_forecast_audit.export import export_lines
 
-    with opened_log(process_settings()) as (read, home_id), asked.file.open("x", encoding="utf-8") as file:
-        count = sum(1 for line in export_lines(read, origin=origin_of(home_id)) if file.write(line)) - 1
+    if asked.file.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(asked.file))
+    draft = asked.file.with_name(f".{asked.file.name}.{secrets.token_hex(6)}")
+    try:
+        with opened_log(process_settings()) as (read, home_id), draft.open("x", encoding="utf-8") as file:
+            count = sum(1 for line in export_lines(read, origin=origin_of(home_id)) if file.write(line)) - 1
+        os.replace(draft, asked.file)
+    finally:
+        draft.unlink(missing_ok=True)
     print(f"exported {count} entries to {asked.file}")
     print(f"it verifies anywhere: mcp-forecast audit verify --export {asked.file}")
     return 0
 
 
 def _proof(asked: argparse.Namespace) -> int:
+    from mcp_forecast.signing_key import public_keys
     from mcp_forecast_audit.checkpoint import read_note
     from mcp_forecast_audit.proof import Prover, seq_of
 
     old = None if asked.consistency_from is None else read_note(asked.consistency_from.read_text(encoding="utf-8"))
-    with opened_log(process_settings()) as (read, _), read() as connection:
-        prover = Prover(connection)
+    settings = process_settings()
+    with opened_log(settings) as (read, _), read() as connection:
+        prover = Prover(connection, public_keys(settings.home) or None)
         made = prover.inclusion(seq_of(connection, asked.entry))
         joined = None if old is None else prover.consistency(old)
     answer: dict[str, Any] = {
         "entry": made.body.decode(), "seq": made.seq, "leaf_index": made.seq - 1, "leaf_hash": made.leaf_hash.hex(),
-        "tree_size": made.size, "path": _texts(made.path), "checkpoint": made.note,
+        "tree_size": made.size, "path": _texts(made.path), "checkpoint": made.note, "public_key": prover.key.vkey,
     }  # fmt: skip
     if joined is not None:
         path = _texts(joined.path)
@@ -142,9 +166,9 @@ def _texts(hashes: Iterable[bytes]) -> list[str]:
 @contextmanager
 def opened_log(settings: Settings) -> Iterator[tuple[Read, str]]:
     """Lend how to read this home's log, and the home's id. Raises StoreUnavailable, HomeNewer; makes no home."""
-    from mcp_forecast.home import REVISION, revision_of
+    from mcp_forecast.home import REVISION, revision_in, revision_of
+    from mcp_forecast.read_only import reading
     from mcp_forecast.sealing import home_id_of
-    from mcp_forecast_engine.errors import StoreUnavailable
     from mcp_forecast_engine.store.address import is_postgres
     from mcp_forecast_engine.store.database import open_database
 
@@ -152,52 +176,30 @@ def opened_log(settings: Settings) -> Iterator[tuple[Read, str]]:
         database = open_database(settings.address)
         try:
             with database.read() as connection:
+                _require_log(settings, revision_in(connection), REVISION)
                 home_id = home_id_of(connection)
             yield database.read, home_id
         finally:
             database.close()
         return
     file = Path(settings.address)
-    found = revision_of(file)
-    if found != REVISION:
-        what = "there is no log" if found is None else f"the log has the older schema {found}"
-        raise StoreUnavailable(f"{what} in {settings.home}", next_step="name the home with MCP_FORECAST_HOME")
-    with _read_only(file) as read:
+    _require_log(settings, revision_of(file), REVISION)
+    with reading(file) as read:
         with read() as connection:
             home_id = home_id_of(connection)
         yield read, home_id
 
 
-@contextmanager
-def _read_only(file: Path) -> Iterator[Read]:
-    """A SQLite file that is only read, so that looking at a log needs no right to write beside it."""
-    import sqlite3
-
-    from sqlalchemy import create_engine
-    from sqlalchemy.exc import DatabaseError
-    from sqlalchemy.pool import StaticPool
-
+def _require_log(settings: Settings, found: str | None, expected: str) -> None:
     from mcp_forecast_engine.errors import StoreUnavailable
 
-    uri = f"{file.absolute().as_uri()}?mode=ro"
-    if not os.access(file.parent, os.W_OK) and not file.with_name(f"{file.name}-wal").exists():
-        uri += "&immutable=1"  # SQLite would want to make the files of its WAL beside it; nobody can write here
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10)
-
-    @contextmanager
-    def read() -> Iterator[Connection]:
-        yield connection
-
-    engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
-    try:
-        with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            yield read
-    except DatabaseError as error:
-        raise StoreUnavailable(f"{file.name} cannot be read: {error.orig}", next_step="restore a backup") from error
-    finally:
-        engine.dispose()
+    if found is None:
+        raise StoreUnavailable(f"there is no log in {settings.home}", next_step="name the home with MCP_FORECAST_HOME")
+    if found != expected:
+        raise StoreUnavailable(
+            f"the log in {settings.home} has the older schema {found}",
+            next_step="start a server of this home once, or run mcp-forecast migrate",
+        )
 
 
 def _trusted(file: Path) -> Mapping[str, PublicKey]:
@@ -210,11 +212,12 @@ def _trusted(file: Path) -> Mapping[str, PublicKey]:
 
 
 def _print(asked: argparse.Namespace, report: Report, *, kept: Path | None, missing: Path | None) -> int:
+    code = 1 if not report.intact else 0 if report.is_signed else 2
     if asked.json:
-        print(json.dumps({"intact": report.intact, **asdict(report)}, indent=1))
-        return 0 if report.intact else 1
-    unsealed = report.entries - report.sealed
-    print("intact" if report.intact else f"NOT INTACT: {report.problem_count} contradictions")
+        print(json.dumps({"intact": None if code == 2 else report.intact, **asdict(report)}, indent=1))
+        return code
+    first = "intact", f"NOT INTACT: {report.problem_count} contradictions", "nothing verified: no checkpoint signs it"
+    print(first[code])
     for problem in report.problems:
         print(f"  {problem}")
     if report.problem_count > len(report.problems):
@@ -222,6 +225,12 @@ def _print(asked: argparse.Namespace, report: Report, *, kept: Path | None, miss
     print(f"{report.entries} entries, {report.sealed} sealed under {report.checkpoints} signed checkpoints")
     if report.root is not None:
         print(f"root {report.root}")
+    _print_unchecked(asked, report, kept=kept, missing=missing)
+    return code
+
+
+def _print_unchecked(asked: argparse.Namespace, report: Report, *, kept: Path | None, missing: Path | None) -> None:
+    unsealed = report.entries - report.sealed
     if kept is not None:
         print(f"compared with {kept}" + (f", over {report.outside} entries" if report.outside is not None else ""))
     else:
@@ -231,4 +240,3 @@ def _print(asked: argparse.Namespace, report: Report, *, kept: Path | None, miss
         print(f"not checked: that the last {unsealed} entries are as they were made; they are not sealed yet")
     if asked.public_key is None:
         print("not checked: who signed. The keys are the log's own; pass one kept elsewhere with --public-key.")
-    return 0 if report.intact else 1

@@ -36,7 +36,7 @@ def connect_lines(settings: Settings, *, executable: Path) -> str:
     usual = settings.home == Settings.home.expanduser().resolve()
     environment = {} if usual else {f"{PREFIX}HOME": str(settings.home)}
     if settings.database:  # a password belongs into PGPASSFILE, not into a client's configuration
-        environment[f"{PREFIX}DATABASE"] = masked(settings.database)
+        environment[f"{PREFIX}DATABASE"] = masked(settings.database).replace(":***@", "@")
     entry = {"command": str(executable), "args": ["serve"], **({"env": environment} if environment else {})}
     host = f"[{settings.http_host}]" if ":" in settings.http_host else settings.http_host
     return _TEXT.format(

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 
 MOST_ALLOWED: Final = 40  # values that an error lists
+RETRY_AFTER_S: Final = 1.0  # where nobody knows better; who used up a share is told when it comes back
 MOST_MESSAGE: Final = 1000  # characters
 
 
@@ -50,6 +51,7 @@ CODE_OF: Final[dict[type[engine.EngineError], Code]] = {
     engine.StaleEpoch: "WORKER_LOST",
     engine.StoreUnavailable: "STORE_UNAVAILABLE",
     engine.OutcomeUnknown: "OUTCOME_UNKNOWN",
+    engine.HomeMismatch: "HOME_MISMATCH",
     engine.HomeNewer: "HOME_NEWER",
 }
 # What a run's row says about its end; the names of engine errors and the runtime's own reasons.
@@ -108,6 +110,8 @@ def body(
 ) -> dict[str, Any]:
     """An error body as it goes over the wire; what is absent is left out."""
     meaning = ERRORS[code]
+    if retry_after_s is None and meaning.disposition == "retryable" and meaning.category != "limit":
+        retry_after_s = RETRY_AFTER_S
     texts = None if allowed is None else _texts(allowed)
     if texts is not None and len(texts) > MOST_ALLOWED:
         texts = [*texts[:MOST_ALLOWED], f"… and {len(texts) - MOST_ALLOWED} more"]

@@ -172,6 +172,8 @@ def _show(answers: Answers, request: ForecastRequest, desk: Desk, out: Console) 
     from mcp_forecast.chart import legend, terminal_chart
 
     out.print(report.forecast_report(forecast))
+    if forecast["warnings"]:
+        out.print(report.warning_lines(forecast["warnings"]))
     if len(pictures) < len(forecast["series"]) or len(pictures) > 1:
         out.print(f"\n  the chart shows {pictures[0].name!r}", markup=False)
     out.print()

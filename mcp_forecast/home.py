@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mcp_forecast_engine.errors import StoreUnavailable
+from mcp_forecast.read_only import read_only_uri
+from mcp_forecast_engine.errors import HomeMismatch, StoreUnavailable
 from mcp_forecast_engine.store.address import Address, is_postgres
 from mcp_forecast_engine.store.database import Database, newer_home, open_database
 from mcp_forecast_engine.store.folder_lock import folder_lock
@@ -37,16 +38,25 @@ def open_home(home: Path, address: Address = "", *, owner: str = "") -> Database
     where = address or home / "forecast.db"
     with _usable(home):
         if not is_postgres(where) and revision_of(Path(where)) != REVISION:
+            _require_here(home, Path(where))
             migrate(home, where)
         with _locked(home, alone=False):
             database = open_database(where, schema=REVISION)
             try:
-                _come_forward(home, where, owner, database)
-                _keep_together(home, database)
+                came = _come_forward(home, where, owner, database)
+                _keep_together(home, database, from_before_names=came)
             except BaseException:
                 database.close()
                 raise
     return database
+
+
+def _require_here(home: Path, database: Path) -> None:
+    if is_named(home) and not database.exists():
+        raise HomeMismatch(
+            f"the rows of {home} are not in {database.name}, which is gone or was never there",
+            next_step="set MCP_FORECAST_DATABASE to the database of this home, or restore a backup into a new one",
+        )
 
 
 def is_named(home: Path) -> bool:
@@ -70,7 +80,7 @@ def revision_of(database: Path) -> str | None:
     try:
         if not database.exists():
             return None
-        connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+        connection = sqlite3.connect(read_only_uri(database), uri=True, timeout=10)
         try:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         finally:
@@ -112,7 +122,7 @@ def upgrade(address: Address, to: str = REVISION, *, serving: str = "") -> str |
     store = open_database(address)
     try:
         with store.command(wait_s=MIGRATE_WAIT_S) as connection:
-            found = _revision(connection)  # as the lock's holder sees it: another process may have been faster
+            found = revision_in(connection)  # as the lock's holder sees it: another process may have been faster
             if found != to:
                 store.unhurried(connection)
                 _run(connection, found, to)
@@ -123,16 +133,18 @@ def upgrade(address: Address, to: str = REVISION, *, serving: str = "") -> str |
     return found
 
 
-def _come_forward(home: Path, where: Address, owner: str, database: Database) -> None:
+def _come_forward(home: Path, where: Address, owner: str, database: Database) -> bool:
+    """Migrate a PostgreSQL database if need be; tells whether it was used before databases carried a name."""
     if not is_postgres(where):
-        return
+        return False
     with database.read() as connection:
-        found = _revision(connection)
+        found = revision_in(connection)
     # One of the schema before names was taken back to it, which took the folder's name along.
     if found is None or found >= NAMED_SINCE:
         _require_unused(home)
     if found != REVISION:
         migrate(home, where, owner=owner)
+    return found is not None and found < NAMED_SINCE
 
 
 _USES: Final = {"forecast.db": "forecast.db", "artifacts": "artifacts/??/*"}
@@ -142,25 +154,32 @@ def _require_unused(home: Path) -> None:
     """Let a PostgreSQL database have a folder without a name only if it holds nothing of another database."""
     used = [name for name, one in _USES.items() if next(home.glob(one), None) is not None]
     if used and not is_named(home):
-        raise StoreUnavailable(
+        raise HomeMismatch(
             f"the folder {home} holds {' and '.join(used)}, which are not of this PostgreSQL database",
             next_step="unset MCP_FORECAST_DATABASE to go on with forecast.db; to move it into PostgreSQL run "
             "mcp-forecast backup like that, then mcp-forecast restore into a new MCP_FORECAST_HOME with the database",
         )
 
 
-def _keep_together(home: Path, database: Database) -> None:
+def _keep_together(home: Path, database: Database, *, from_before_names: bool) -> None:
     """Write the database's name into the folder, or refuse a folder that carries another one."""
     with database.read() as connection:
         name = str(connection.exec_driver_sql("SELECT home_id FROM home").scalar_one())
+        served = connection.exec_driver_sql("SELECT process_id FROM process LIMIT 1").first() is not None
     file = _name_file(home)
     try:
         found = file.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
+        if served and database.kind != "sqlite" and not from_before_names:
+            raise HomeMismatch(
+                f"the database is that of {name}, whose artifacts are in another folder than {home}",
+                next_step="servers that share a database share its home folder too: mount that one, and name it with "
+                "MCP_FORECAST_HOME",
+            ) from None
         name_folder(home, name)
         return
     if found != name:
-        raise StoreUnavailable(
+        raise HomeMismatch(
             f"the folder {home} belongs to the database of {found}, and this one is that of {name}",
             next_step="name the folder with MCP_FORECAST_HOME or the database with MCP_FORECAST_DATABASE that belong "
             "together; if this folder shall belong to this database from now on, remove its file home.id",
@@ -226,7 +245,8 @@ def _grant(connection: Connection, serving: str) -> None:
         grant(connection, serving or str(role))
 
 
-def _revision(connection: Connection) -> str | None:
+def revision_in(connection: Connection) -> str | None:
+    """The schema revision of an open database, None where it has none. Raises HomeNewer."""
     from sqlalchemy import inspect
 
     if not inspect(connection).has_table("alembic_version"):

@@ -26,11 +26,6 @@ class Limits:
         if not enough:
             raise self._refusal(tokens)
 
-    def spent(self, caller: str) -> bool:
-        """Whether this caller has no token now; takes none."""
-        with self._lock:
-            return self._left(caller, self._monotonic()) < 1
-
     def refuse(self, caller: str) -> None:
         """What `take` does for a caller without a token, and nothing for one that has one. Raises Refusal."""
         with self._lock:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 from pydantic import ValidationError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mcp_forecast.app import App
 
 R = TypeVar("R")
+# What a call names is in its entry, also where it was refused: by these the log is searched.
+_IDS: Final = ("run_id", "dataset_id", "preprocessing_id", "baseline_run_id", "digest")
 
 
 @dataclass
@@ -124,10 +126,12 @@ async def _answer(app: App, trail: Trail, name: str) -> dict[str, Any]:
 def _contracted(app: App, trail: Trail, name: str) -> tuple[Tool, Any]:
     tool = app.tools.get(name) if isinstance(name, str) else None
     if tool is None:
-        raise unknown_tool(trail.tool, list(app.tools))
+        raise unknown_tool(trail.tool, [known for known, one in app.tools.items() if one.contract.listed])
     trail.contract, trail.effect = f"{tool.contract.name}@{tool.contract.version}", tool.contract.effect == "command"
     try:
-        return tool, tool.contract.arguments.model_validate({} if trail.arguments is None else trail.arguments)
+        request = tool.contract.arguments.model_validate({} if trail.arguments is None else trail.arguments)
+        trail.refs = {n: value for n in _IDS if isinstance(value := getattr(request, n, None), str)}
+        return tool, request
     except ValidationError as error:
         raise invalid_arguments(tool.contract, error) from error
     except RecursionError as error:
@@ -151,7 +155,7 @@ async def _read(app: App, trail: Trail, tool: Tool, request: Arguments) -> dict[
     if tool.wait is not None:
         await tool.wait(app, trail.call, request)
     outcome = await app.read(partial(tool.read, app, trail.call, request), short=tool.short)
-    trail.refs = dict(outcome.refs)
+    trail.refs = {**trail.refs, **outcome.refs}
     return _envelope(trail.call, result=outcome.result, warnings=outcome.warnings)
 
 
@@ -196,7 +200,7 @@ def _effect(
     outcome = tool.commit(app, trail.call, request, prepared, connection)
     if claim is not None:
         idempotency.store_answer(connection, claim, result=outcome.result, warnings=list(outcome.warnings))
-    trail.refs = dict(outcome.refs)
+    trail.refs = {**trail.refs, **outcome.refs}
     audit_log.append(connection, [trail.entry("OK")])
     app.milestone(f"{tool.contract.name}:written")
     return _envelope(trail.call, result=outcome.result, warnings=outcome.warnings)

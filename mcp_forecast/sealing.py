@@ -7,7 +7,9 @@ Keys and checkpoints of a home:
 
 The folder of checkpoints is best on another machine's mount, and audit.pub copied there too: a log that was cut or
 written anew contradicts them, but who holds audit.key and the folder as well can make all of it fit. A checkpoint that
-says more than the database, or something else, is never overwritten: then sealing stops, and calls go on.
+says more than the database, or something else, is never overwritten: then sealing stops, and calls go on. Who can
+write the database alone gets nothing signed that does not begin with the checkpoint outside, with the last one that
+this process signed or compared, and with a newest one that a key of audit.pub signed.
 """
 
 from __future__ import annotations
@@ -25,11 +27,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from mcp_forecast.signing_key import KeyUnsafe, signer_of
+from mcp_forecast.signing_key import KeyUnsafe, keep_folder, public_keys, signer_of
 from mcp_forecast.tables import HomeRow
 from mcp_forecast_audit.checkpoint import Checkpoint, NoteInvalid, Signer, read_note
+from mcp_forecast_audit.continued import continued
 from mcp_forecast_audit.seal import SEAL_S, is_due, seal
-from mcp_forecast_audit.stored import LogBroken, note_at, standing
+from mcp_forecast_audit.stored import LogBroken, Standing, note_at, standing
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.database import Database
 from mcp_forecast_engine.store.folder_lock import folder_lock
@@ -37,6 +40,7 @@ from mcp_forecast_engine.store.folder_lock import folder_lock
 RETRY_S: Final = 5.0
 LOOK_S: Final = 0.1  # entries are counted at most this often
 LOCK_S: Final = 0.2
+WRITTEN_S: Final = 10.0  # after so long the checkpoint of a commit has been written outside, or cannot be
 _BUSY: Final = "another server is writing the checkpoint"
 _HOME = HomeRow.__table__  # type: ignore[attr-defined]
 log = logging.getLogger(__name__)
@@ -84,7 +88,9 @@ class Sealer:
         self._next_look = self._not_before = float("-inf")
         self._pending = True  # the checkpoint outside may be behind
         self._compared = False  # with the checkpoint outside, since this process began
+        self._proved: Checkpoint | None = None  # the last one that this process signed or compared
         self._trouble: str | None = None
+        self._trouble_step = ""
         self._broken: str | None = None
 
     def due(self, commits: int, *, ending: bool = False) -> Callable[[Connection], object] | None:
@@ -112,43 +118,74 @@ class Sealer:
             if found.unsealed > 0 and (ending or is_due(found, now=self._clock())):
                 if self._signer is None:
                     self._signer = signer_of(self._home, origin_of(self._home_id))
-                return lambda connection: self._seal(connection, ending=ending)
+                # The file is read before the database is: another server writes it after its commit.
+                anchors = self._anchors()
+                return lambda connection: self._seal(connection, anchors, ending=ending)
         return None
 
     def done(self, outcome: Future[Any]) -> None:
         """Hear how the command ended, and write its checkpoint outside."""
         with self._troubles():
-            self._pending = outcome.result() is not None or self._pending
+            note = outcome.result()
+            if note is not None:
+                self._pending, self._proved = True, read_note(note)
             if self._pending:
                 self._publish()
             self._trouble = None
 
-    def status(self, connection: Connection) -> dict[str, Any]:
-        """How far the log is sealed, where the checkpoint is, and what keeps it from being sealed, if anything."""
-        found = standing(connection)
-        state = "broken" if self._broken else "waiting" if self._trouble else "sealing"
-        file = checkpoint_file(self._folder, self._home_id or home_id_of(connection))
-        answer: dict[str, Any] = {
-            "entries": found.entries, "sealed": found.sealed, "state": state, "checkpoint": str(file),
-        }  # fmt: skip
-        if self._broken:
-            answer |= {"reason": self._broken, "next_step": _BROKEN_STEP}
-        elif self._trouble:
-            answer |= {"reason": self._trouble, "next_step": "free the disk or mend the file; it is tried again"}
-        return answer
+    def failed(self, error: Exception) -> None:
+        """Seal no more in this process: what the writer caught here was foreseen by nobody."""
+        self._broken = f"{type(error).__name__}: {error}"
 
-    def _seal(self, connection: Connection, *, ending: bool) -> str | None:
+    def status(self, connection: Connection, *, paths: bool = True) -> dict[str, Any]:
+        """How far the log is sealed, where the checkpoint is, and what keeps it from being sealed, if anything.
+
+        paths: whether folders of this machine are named.
+        """
+        broken, counts = self._broken, dict[str, Any]()
+        try:
+            found = standing(connection)
+            counts = {"entries": found.entries, "sealed": found.sealed}
+        except LogBroken as error:
+            broken = broken or str(error)
+        state = "broken" if broken else "waiting" if self._trouble else "sealing"
+        file = checkpoint_file(self._folder, self._home_id or home_id_of(connection))
+        answer = counts | {"state": state, "checkpoint": str(file)}
+        if broken:
+            answer |= {"reason": broken, "next_step": _BROKEN_STEP}
+        elif self._trouble:
+            answer |= {"reason": self._trouble, "next_step": self._trouble_step}
+        return answer if paths else {name: self._unplaced(value) for name, value in answer.items()}
+
+    def _unplaced(self, value: Any) -> Any:
+        """The same without the folders' places."""
+        for folder in (self._folder, self._home) if isinstance(value, str) else ():
+            value = value.replace(f"{folder}{os.sep}", "").replace(str(folder), folder.name)
+        return value
+
+    def _anchors(self) -> list[Checkpoint]:
+        """What the log has to begin with. Raises CheckpointConflict, OSError where there is nothing to go by."""
+        try:
+            kept = _kept(checkpoint_file(self._folder, self._home_id))
+        except OSError:
+            if self._proved is None:
+                raise
+            kept = None  # sealing goes on inside; the file outside is behind, and told to be
+        return [one for one in (self._proved, kept and kept[0]) if one is not None]
+
+    def _seal(self, connection: Connection, anchors: list[Checkpoint], *, ending: bool) -> str | None:
         found = standing(connection)  # another server may have sealed since
         now = self._clock()
         if not ending and not is_due(found, now=now):
             return None
         assert self._signer is not None
-        return seal(connection, found, self._signer, now=now)
+        keys = public_keys(self._home)  # now: another server may have a new one, and sealed with it
+        return seal(connection, found, self._signer, now=now, keys=keys, anchors=anchors)
 
     def _publish(self) -> None:
         """Bring the checkpoint outside up to the newest stored one.
 
-        Raises CheckpointConflict, StoreUnavailable, OSError.
+        Raises CheckpointConflict, LogBroken, StoreUnavailable, OSError.
         """
         with self._database.read() as connection:
             self._home_id = self._home_id or home_id_of(connection)
@@ -156,14 +193,17 @@ class Sealer:
         # One server of a home at a time: a slower one must not put an older checkpoint over a newer.
         with folder_lock(self._home / "seal.lock", alone=True, within_s=LOCK_S, busy=_BUSY):
             with self._database.read() as connection:
-                note = standing(connection).note
-                kept = _kept(file)
+                log, kept = standing(connection), _kept(file)
                 stored = None if kept is None else note_at(connection, kept[0].size)
-            if kept is not None and stored != kept[1]:
-                raise CheckpointConflict(_conflict(file, kept[0], note, stored))
+                if kept is not None and stored != kept[1]:
+                    raise CheckpointConflict(_conflict(file, kept[0], log, stored))
+                anchors = [one for one in (self._proved, kept and kept[0]) if one is not None]
+                origin = origin_of(self._home_id)
+                continued(connection, log, origin=origin, keys=public_keys(self._home), anchors=anchors)
             self._compared = True
-            if note is not None and (kept is None or kept[1] != note):
-                _write(file, note)
+            self._proved = self._proved if log.note is None else read_note(log.note)
+            if log.note is not None and (kept is None or kept[1] != log.note):
+                _write(file, log.note)
         self._pending = False
 
     @contextmanager
@@ -177,7 +217,7 @@ class Sealer:
         except (StoreUnavailable, OSError, KeyUnsafe, SQLAlchemyError, ValueError, ImportError) as error:
             if self._trouble is None:
                 log.warning("the log cannot be sealed now, and will be later: %s", error)
-            self._trouble = str(error)
+            self._trouble, self._trouble_step = str(error), _step(error)
             self._not_before = self._next_look = self._monotonic() + RETRY_S
 
 
@@ -185,14 +225,25 @@ _BROKEN_STEP: Final = (
     "run `mcp-forecast audit verify`; if this home was restored from a backup on purpose, move the checkpoint file "
     "elsewhere, keep it, and start again"
 )
+_STEPS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (KeyUnsafe, "mend or move the key file as the reason says; it is tried again"),
+    (StoreUnavailable, "end what keeps the database or its lock, or free its disk; it is tried again"),
+    (OSError, "make the folder of checkpoints and the home writable, or free the disk; it is tried again"),
+    (ImportError, "install what is missing (pip install --force-reinstall mcp-forecast) and start again"),
+    (SQLAlchemyError, "see that the database answers and its disk has room; it is tried again"),
+)
 
 
-def _conflict(file: Path, kept: Checkpoint, note: str | None, stored: str | None) -> str:
+def _step(error: Exception) -> str:
+    return next((step for kind, step in _STEPS if isinstance(error, kind)), "it is tried again; report it if it stays")
+
+
+def _conflict(file: Path, kept: Checkpoint, log: Standing, stored: str | None) -> str:
     if stored is not None:
         return f"{file} is another checkpoint over {kept.size} entries than the stored one"
-    newest = 0 if note is None else read_note(note).size
-    what = "entries were removed, or an older copy was restored" if newest < kept.size else "a checkpoint was removed"
-    return f"{file} is over {kept.size} entries, the newest stored checkpoint over {newest}: {what}"
+    cut = log.sealed < kept.size
+    what = "entries were removed, or an older copy was restored" if cut else "a checkpoint was removed"
+    return f"{file} is over {kept.size} entries, the newest stored checkpoint over {log.sealed}: {what}"
 
 
 def _kept(file: Path) -> tuple[Checkpoint, str] | None:
@@ -218,8 +269,4 @@ def _write(file: Path, note: str) -> None:
         os.replace(draft, file)
     finally:
         draft.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    keep_folder(file.parent)

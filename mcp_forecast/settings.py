@@ -64,6 +64,7 @@ class Settings:
 
 def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
     """Settings from the environment. Raises SettingInvalid with the name, the value and what is allowed."""
+    _require_known(environ)
     found = {
         f.name: _parse(f.name, environ[PREFIX + f.name.upper()])
         for f in fields(Settings)
@@ -75,6 +76,17 @@ def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
     roots = found.pop("roots", None) or ((home,) if start == Path(start.anchor) else (start, home))
     caller = found.pop("caller", "") or f"local:{_user()}"
     return Settings(home=home, roots=roots, caller=caller, **found)  # type: ignore[arg-type]
+
+
+def _require_known(environ: Mapping[str, str]) -> None:
+    known = [PREFIX + f.name.upper() for f in fields(Settings)]
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in known:
+            import difflib
+
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingInvalid(f"{name} is no setting{hint} `mcp-forecast settings` prints them all")
 
 
 def _user() -> str:

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mcp_forecast_audit.checkpoint import PublicKey, Signer
+from mcp_forecast_audit.checkpoint import NoteInvalid, PublicKey, Signer, keys_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,6 +30,26 @@ def signer_of(home: Path, origin: str) -> Signer:
     return signer
 
 
+def public_keys(home: Path) -> dict[str, PublicKey]:
+    """The keys that have signed for this home, by key id; none where none has. Raises KeyUnsafe, OSError."""
+    path = home / PUBLIC
+    try:
+        return keys_of(path.read_text(encoding="utf-8").splitlines())
+    except FileNotFoundError:
+        return {}
+    except (NoteInvalid, UnicodeDecodeError) as error:
+        raise KeyUnsafe(f"{path} holds what is no public key: {error}") from error
+
+
+def keep_folder(folder: Path) -> None:
+    """See that what was named in a folder is there after a power cut. Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _new_key() -> bytes:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -48,6 +68,7 @@ def _place(path: Path, key: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, path)
+        keep_folder(path.parent)
     except FileExistsError:
         pass
     finally:
@@ -82,5 +103,12 @@ def _announce(path: Path, key: PublicKey) -> None:
     if key.vkey in lines:
         return
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    draft.write_text("".join(f"{line}\n" for line in [*lines, key.vkey]), encoding="utf-8")
-    os.replace(draft, path)
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in [*lines, key.vkey])
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    keep_folder(path.parent)

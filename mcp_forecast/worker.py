@@ -7,6 +7,7 @@ import sys
 
 from mcp_forecast.app import build_engine, milestone_of
 from mcp_forecast.home import open_home
+from mcp_forecast.run_ends import enter_end
 from mcp_forecast.settings import process_settings
 from mcp_forecast_engine.runtime import process
 from mcp_forecast_engine.runtime.worker import work
@@ -28,6 +29,7 @@ def main() -> None:
         clock=database.clock,
         milestone=milestone_of(settings, first_epoch=epoch == 1),
         lease_s=settings.lease_s,
+        ended=enter_end,
     )
     process.leave(code)
 

@@ -42,10 +42,10 @@ def test_a_worker_is_told_the_password_and_nobody_else(
     child = child_environment(settings)
     assert (child[f"{PREFIX}DATABASE"], child[f"{PREFIX}DATABASE_OWNER"]) == (URL, "")
     assert "s3cret" not in repr(settings)
-    for command in ("settings", "connect"):
+    for command, shown in (("settings", "me:***@host/db"), ("connect", "me@host/db")):
         assert main([command]) == 0
         said = capsys.readouterr().out
-        assert f"{PREFIX}DATABASE=postgresql://me:***@host/db" in said
+        assert f"{PREFIX}DATABASE=postgresql://{shown}" in said
         assert "s3cret" not in said
 
 

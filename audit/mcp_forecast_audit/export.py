@@ -14,7 +14,7 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select
 
 from mcp_forecast_audit.checkpoint import Checkpoint, NoteInvalid, PublicKey, keys_of, verified_note
-from mcp_forecast_audit.stored import standing
+from mcp_forecast_audit.stored import raw, standing, stored_bytes
 from mcp_forecast_audit.tables import EntryRow, SigningKeyRow
 from mcp_forecast_audit.tree import BITS, Frontier, leaf_hash, root_hash
 from mcp_forecast_audit.verify import PIECE, Problem, Read, Report
@@ -24,7 +24,7 @@ _TABLE = EntryRow.__table__  # type: ignore[attr-defined]
 _KEY = SigningKeyRow.__table__  # type: ignore[attr-defined]
 _KEYS = select(_KEY.c.public_key).order_by(_KEY.c.key_id)
 _BODIES = (
-    select(_TABLE.c.seq, _TABLE.c.body)
+    select(_TABLE.c.seq, raw(_TABLE.c.body))
     .where(_TABLE.c.seq > bindparam("after"), _TABLE.c.seq <= bindparam("last"))
     .order_by(_TABLE.c.seq)
     .limit(PIECE)
@@ -32,7 +32,7 @@ _BODIES = (
 
 
 def export_lines(read: Read, *, origin: str) -> Iterator[str]:
-    """The lines of an export, as of the moment it begins."""
+    """The lines of an export, as of the moment it begins. Raises LogBroken."""
     with read() as connection:
         log, keys = standing(connection), list(connection.execute(_KEYS).scalars())
     yield _line({"format": FORMAT, "origin": origin, "checkpoint": log.note, "keys": keys, "entries": log.entries})
@@ -40,7 +40,7 @@ def export_lines(read: Read, *, origin: str) -> Iterator[str]:
     while True:
         with read() as connection:
             rows = connection.execute(_BODIES, {"after": after, "last": log.entries}).all()
-        yield from (_line({"seq": seq, **_body(bytes(body))}) for seq, body in rows)
+        yield from (_line({"seq": seq, **_body(stored_bytes(body, f"the body of entry {seq}"))}) for seq, body in rows)
         if len(rows) < PIECE:
             return
         after = rows[-1].seq
@@ -79,7 +79,9 @@ def verify_export(
 def _head(line: str) -> dict[str, Any]:
     try:
         head = json.loads(line)
-        if head["format"] == FORMAT and {"origin", "checkpoint", "keys", "entries"} <= head.keys():
+        texts = [head["origin"], *head["keys"]] + ([] if head["checkpoint"] is None else [head["checkpoint"]])
+        is_list = type(head["keys"]) is list and type(head["entries"]) is int
+        if head["format"] == FORMAT and is_list and all(type(text) is str for text in texts):
             return dict(head)
     except (ValueError, KeyError, TypeError, RecursionError):
         pass

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, select
 
+from mcp_forecast_audit.stored import LogBroken, raw, stored_bytes
 from mcp_forecast_audit.tables import EntryRow, RefRow
 
 _TABLE = EntryRow.__table__  # type: ignore[attr-defined]
@@ -29,16 +30,17 @@ class Filter:
 
 @dataclass(frozen=True)
 class StoredEntry:
-    """One entry as it is stored; the bytes of `body` are what was hashed."""
+    """One entry as it is stored; the bytes of `body` are what was hashed. None: changed into what is no bytes."""
 
     seq: int
-    body: bytes
-    leaf_hash: bytes
+    body: bytes | None
+    leaf_hash: bytes | None
 
 
 def entries_page(connection: Connection, wanted: Filter, *, before: int | None, limit: int) -> Sequence[StoredEntry]:
     """At most `limit` entries below the sequence number `before`, newest first."""
-    query = select(_TABLE.c.seq, _TABLE.c.body, _TABLE.c.leaf_hash).order_by(_TABLE.c.seq.desc()).limit(limit)
+    query = select(_TABLE.c.seq, raw(_TABLE.c.body), raw(_TABLE.c.leaf_hash))
+    query = query.order_by(_TABLE.c.seq.desc()).limit(limit)
     for name in ("caller", "tool", "code", "request_id"):
         value = getattr(wanted, name)
         if value is not None:
@@ -55,4 +57,11 @@ def entries_page(connection: Connection, wanted: Filter, *, before: int | None, 
 
 
 def _entry(row: Row[Any]) -> StoredEntry:
-    return StoredEntry(row.seq, bytes(row.body), bytes(row.leaf_hash))
+    return StoredEntry(row.seq, _bytes(row.body), _bytes(row.leaf_hash))
+
+
+def _bytes(value: object) -> bytes | None:
+    try:
+        return stored_bytes(value, "a column")
+    except LogBroken:
+        return None

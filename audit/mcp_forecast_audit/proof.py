@@ -1,25 +1,30 @@
 """Proofs of one entry, or of one checkpoint against an older one, each verified before it is handed out.
 
-A proof and the checkpoint's note are all that anyone needs to check it, without this home and without this program
-(RFC 9162, 2.1.3.2 and 2.1.4.2).
+A proof, the checkpoint's note and the public key that signed it are all that anyone needs to check it, without this
+home and without this program (RFC 9162, 2.1.3.2 and 2.1.4.2). The key proves most where it was kept elsewhere: the one
+that comes with a proof is what the home says it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, select
 
-from mcp_forecast_audit.checkpoint import Checkpoint, NoteInvalid, read_note
-from mcp_forecast_audit.stored import LogBroken, StoredTree, standing
-from mcp_forecast_audit.tables import EntryRow
-from mcp_forecast_audit.tree import consistency_path, inclusion_path, is_consistent, is_included, leaf_hash
+from mcp_forecast_audit.checkpoint import Checkpoint, NoteInvalid, PublicKey, keys_of, verified_note
+from mcp_forecast_audit.continued import require_beginning
+from mcp_forecast_audit.stored import LogBroken, StoredTree, raw, standing, stored_bytes
+from mcp_forecast_audit.tables import EntryRow, SigningKeyRow
+from mcp_forecast_audit.tree import inclusion_path, is_included, leaf_hash
 
 _TABLE = EntryRow.__table__  # type: ignore[attr-defined]
-_BY_SEQ = select(_TABLE.c.seq, _TABLE.c.body).where(_TABLE.c.seq == bindparam("seq"))
-_BY_REQUEST = (
-    select(_TABLE.c.seq, _TABLE.c.body).where(_TABLE.c.request_id == bindparam("request_id")).order_by(_TABLE.c.seq)
-)
+_KEYS = select(SigningKeyRow.__table__.c.public_key)  # type: ignore[attr-defined]
+_BY_SEQ = select(_TABLE.c.seq, raw(_TABLE.c.body)).where(_TABLE.c.seq == bindparam("seq"))
+_BY_REQUEST = select(_TABLE.c.seq).where(_TABLE.c.request_id == bindparam("request_id")).order_by(_TABLE.c.seq)
+
+
+_MOST_DIGITS = 9  # what both databases hold in a sequence number
 
 
 class NoProof(ValueError):
@@ -50,15 +55,18 @@ class Consistency:
 class Prover:
     """Proofs against the newest checkpoint of a log, as one connection sees it; build it anew for each answer."""
 
-    def __init__(self, connection: Connection) -> None:
-        """Raises NoProof without a checkpoint, LogBroken where it cannot be read."""
+    def __init__(self, connection: Connection, keys: Mapping[str, PublicKey] | None = None) -> None:
+        """keys: those that may have signed, by key id; without them the stored ones, which proves less.
+
+        Raises NoProof without a checkpoint, LogBroken where its signature does not stand.
+        """
         self._connection, self._tree = connection, StoredTree(connection)
         log = standing(connection)
         if log.note is None:
             raise NoProof("nothing is sealed yet; a server seals what it enters within 5 seconds")
         self.note = log.note
         try:
-            self.checkpoint = read_note(log.note)
+            self.checkpoint, self.key = verified_note(log.note, _stored_keys(connection) if keys is None else keys)
         except NoteInvalid as error:
             raise LogBroken(f"checkpoint {log.sealed}: {error}") from error
 
@@ -67,11 +75,13 @@ class Prover:
         row = self._connection.execute(_BY_SEQ, {"seq": seq}).first()
         if row is None:
             raise NoProof(f"no entry {seq}; the log has {standing(self._connection).entries}")
-        return self.included(seq, bytes(row.body))
+        return self.included(seq, stored_bytes(row.body, f"the body of entry {seq}"))
 
     def included(self, seq: int, body: bytes) -> Inclusion:
         """The same for a body that was read already."""
         size = self.checkpoint.size
+        if seq < 1:
+            raise LogBroken(f"an entry has the number {seq}, which has no place in the tree")
         if seq > size:
             raise NoProof(f"entry {seq} is not sealed yet; the newest checkpoint is over {size}")
         leaf = leaf_hash(body)
@@ -82,22 +92,24 @@ class Prover:
 
     def consistency(self, old: Checkpoint) -> Consistency:
         """That an older checkpoint of this log is its beginning. Raises LogBroken where it is not."""
-        new = self.checkpoint
-        if old.origin != new.origin:
-            raise LogBroken(f"the checkpoint is of {old.origin}, this log is {new.origin}")
-        if not 0 < old.size <= new.size:
-            raise LogBroken(f"the checkpoint is over {old.size} entries, the newest stored one over {new.size}")
-        path = consistency_path(self._tree, old.size, new.size)
-        if not is_consistent(old=old.size, new=new.size, old_root=old.root, new_root=new.root, path=path):
-            raise LogBroken(f"the first {old.size} entries are not those that the checkpoint was signed over")
-        return Consistency(old.size, new.size, tuple(path))
+        path = require_beginning(self._tree, old=old, new=self.checkpoint)
+        return Consistency(old.size, self.checkpoint.size, path)
 
 
 def seq_of(connection: Connection, name: str) -> int:
     """The entry that a sequence number or a request id names; of several, the first. Raises NoProof."""
     if name.isascii() and name.isdigit():
-        return min(int(name), 2**31 - 1)
+        if len(name) > _MOST_DIGITS:
+            raise NoProof(f"no entry has a number of {len(name)} digits")
+        return int(name)
     row = connection.execute(_BY_REQUEST, {"request_id": name}).first()
     if row is None:
         raise NoProof(f"no entry of the request {name!a}")
     return int(row.seq)
+
+
+def _stored_keys(connection: Connection) -> dict[str, PublicKey]:
+    try:
+        return keys_of(str(line) for line in connection.execute(_KEYS).scalars())
+    except NoteInvalid as error:
+        raise LogBroken(f"a stored public key: {error}") from error

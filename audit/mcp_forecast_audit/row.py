@@ -30,7 +30,7 @@ def checked_rows(rows: list[Row], say: Say) -> tuple[list[bytes], list[Ref]]:
         made = sha256(b"\x00" + body).digest()
         leaves.append(made)
         if made != leaf:
-            say(f"entry {seq}, leaf_hash", _hex(leaf), f"{_hex(made)}, the hash of its body")
+            say(f"entry {seq}, leaf_hash", shown(leaf), f"{shown(made)}, the hash of its body")
         content = _content(body)
         try:
             said = _SAID(content)
@@ -52,6 +52,14 @@ def check_refs(found: list[Ref], expected: list[Ref], say: Say) -> None:
         say(f"ref {_short(name)} of entry {seq}", _short(ref), "no such ref: the entry's body does not name it")
     for seq, name, ref in sorted(set(expected) - set(found), key=repr):
         say(f"ref {_short(name)} of entry {seq}", "no row", _short(ref))
+
+
+def shown(value: object) -> str:
+    """A stored value as a problem names it: bytes in hexadecimal, a long one cut."""
+    if not isinstance(value, bytes | memoryview):
+        return _short(value)
+    text = bytes(value).hex()
+    return text if len(text) <= 120 else f"{text[:120]}…"
 
 
 def _content(body: bytes) -> dict[str, Any]:
@@ -87,10 +95,6 @@ def _say_columns(seq: int, found: tuple[Any, ...], said: tuple[Any, ...], say: S
     for name, value, expected in zip(COLUMNS, found, said, strict=True):
         if value != expected:
             say(f"entry {seq}, {name}", _short(value), f"{_short(expected)}, as in its body")
-
-
-def _hex(value: object) -> str:
-    return bytes(value).hex() if isinstance(value, bytes | memoryview) else _short(value)
 
 
 def _short(value: object) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, bindparam, insert, select
 
-from mcp_forecast_audit.checkpoint import Checkpoint, NoteInvalid, Signer, read_note
-from mcp_forecast_audit.stored import LogBroken, Standing, StoredTree
+from mcp_forecast_audit.checkpoint import Checkpoint, PublicKey, Signer
+from mcp_forecast_audit.continued import continued
+from mcp_forecast_audit.stored import LogBroken, Standing, raw, stored_bytes
 from mcp_forecast_audit.tables import CheckpointRow, EntryRow, NodeRow, SigningKeyRow
-from mcp_forecast_audit.tree import Frontier, frontier_at
 
 SEAL_ENTRIES: Final = 256
 SEAL_S: Final = 5.0
@@ -18,7 +18,7 @@ MOST_AT_ONCE: Final = 16_384  # entries of one checkpoint: commands stand behind
 _ENTRY = EntryRow.__table__  # type: ignore[attr-defined]
 _KEY = SigningKeyRow.__table__  # type: ignore[attr-defined]
 _NEW = (
-    select(_ENTRY.c.seq, _ENTRY.c.leaf_hash)
+    select(_ENTRY.c.seq, raw(_ENTRY.c.leaf_hash))
     .where(_ENTRY.c.seq > bindparam("after"), _ENTRY.c.seq <= bindparam("last"))
     .order_by(_ENTRY.c.seq)
 )
@@ -36,21 +36,32 @@ def is_due(log: Standing, *, now: float) -> bool:
     return log.unsealed >= SEAL_ENTRIES or not 0 <= now - log.oldest_at < SEAL_S
 
 
-def seal(connection: Connection, log: Standing, signer: Signer, *, now: float) -> str | None:
+def seal(
+    connection: Connection,
+    log: Standing,
+    signer: Signer,
+    *,
+    now: float,
+    keys: Mapping[str, PublicKey] | None = None,
+    anchors: Sequence[Checkpoint] = (),
+) -> str | None:
     """Seal the entries that are not, at most MOST_AT_ONCE, and return the note; None where there are none.
 
-    log: the standing as this transaction sees it. The caller's transaction keeps all of it, or nothing. Raises
-    LogBroken where the stored tree is not the one that was signed last: then nothing may be signed over it.
+    log: the standing as this transaction sees it. keys: those that may have signed the newest checkpoint, by key id;
+    without them the signer's alone. anchors: checkpoints that are known to hold from elsewhere than the database. The
+    caller's transaction keeps all of it, or nothing. Raises LogBroken where the stored tree is not the one that was
+    signed last, or does not begin with every anchor: then nothing may be signed over it.
     """
     last = min(log.entries, log.sealed + MOST_AT_ONCE)
     if last <= log.sealed:
         return None
-    frontier = _signed_frontier(connection, log, signer.name)
+    own = {signer.public.key_id: signer.public} if keys is None else keys
+    frontier = continued(connection, log, origin=signer.name, keys=own, anchors=anchors)
     nodes = []
     for seq, leaf in connection.execute(_NEW, {"after": log.sealed, "last": last}):
         if seq != frontier.size + 1:
             raise LogBroken(f"entry {frontier.size + 1} is missing")
-        nodes += frontier.push(bytes(leaf))
+        nodes += frontier.push(stored_bytes(leaf, f"the leaf hash of entry {seq}"))
     if nodes:
         connection.execute(_ADD_NODE, [vars(node) for node in nodes])
     checkpoint = Checkpoint(signer.name, frontier.size, frontier.root(), round(now, 6), log.sealed)
@@ -60,20 +71,3 @@ def seal(connection: Connection, log: Standing, signer: Signer, *, now: float) -
         connection.execute(_ADD_KEY, [key])
     connection.execute(_ADD_CHECKPOINT, [{"size": checkpoint.size, "at": checkpoint.at, "note": note}])
     return note
-
-
-def _signed_frontier(connection: Connection, log: Standing, origin: str) -> Frontier:
-    frontier = frontier_at(StoredTree(connection), log.sealed)
-    if log.note is None:
-        return frontier
-    try:
-        signed = read_note(log.note)
-    except NoteInvalid as error:
-        raise LogBroken(f"checkpoint {log.sealed}: {error}") from error
-    if (signed.origin, signed.size, signed.root) != (origin, log.sealed, frontier.root()):
-        found = base64.b64encode(frontier.root()).decode()
-        raise LogBroken(
-            f"the stored tree of {origin} over {log.sealed} entries has the root {found}, the checkpoint signed for it "
-            f"says {base64.b64encode(signed.root).decode()} over {signed.size} of {signed.origin}"
-        )
-    return frontier

@@ -17,8 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from mcp_forecast_audit.checkpoint import Checkpoint, NoteInvalid, PublicKey, parse_key, verified_note
-from mcp_forecast_audit.row import check_refs, checked_rows
-from mcp_forecast_audit.stored import standing
+from mcp_forecast_audit.row import check_refs, checked_rows, shown
 from mcp_forecast_audit.tree import BITS, Frontier, Node, root_hash
 
 Read = Callable[[], AbstractContextManager[Connection]]  # Database.read: lent for one piece at a time
@@ -27,6 +26,7 @@ MOST_SHOWN: Final = 100  # problems of a report
 _BLOCK: Final = 1 << BITS
 _ENTRIES = "SELECT seq, request_id, at, tool, caller, code, body, leaf_hash FROM audit_entry"
 _REFS = "SELECT seq, name, ref FROM audit_ref"
+_KEYS = "SELECT key_id, public_key, since_size FROM audit_key ORDER BY key_id"
 _DEEPEST: Final = 6  # 256^6 entries are more than a log will have
 
 
@@ -65,6 +65,11 @@ class Report:
         """Whether nothing contradicts anything."""
         return self.problem_count == 0
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether there was a signed checkpoint to verify anything against."""
+        return self.sealed > 0 or self.outside is not None
+
 
 def verify(
     read: Read, *, origin: str, outside: str | None = None, trusted: Mapping[str, PublicKey] | None = None
@@ -93,14 +98,11 @@ class _Walk:
         self._before, self._sealed, self._checkpoints, self._rooted = 0, 0, 0, True
         self._root: bytes | None = None
         self._nodes: list[Node] = []
+        self._since = dict[str, Any]()
+        self._keys = dict(trusted or {})
         with read() as connection:
-            log = standing(connection)
-            rows = _fetched(connection, "SELECT key_id, public_key, since_size FROM audit_key ORDER BY key_id")
-        self._last = log.entries
-        self._since = {str(key_id): since for key_id, _, since in rows}
-        self._keys = {key.key_id: key for key_id, line, _ in rows if (key := self._key(key_id, line))} | {
-            **(trusted or {})
-        }
+            self._last = int(_fetched(connection, "SELECT coalesce(max(seq), 0) FROM audit_entry")[0][0])
+            self._learn_keys(connection)
         self._signed_since: dict[str, int] = {}
         self._outside_note = outside
         self._outside = None if outside is None else self._opened("the checkpoint outside", outside)
@@ -123,6 +125,16 @@ class _Walk:
         self._count += 1
         if len(self._problems) < MOST_SHOWN:
             self._problems.append(Problem(where, str(found), str(expected)))
+
+    def _learn_keys(self, connection: Connection) -> None:
+        """Read the stored keys; one may come while this walks, with the first checkpoint that it signs."""
+        for key_id, line, since in _fetched(connection, _KEYS):
+            if str(key_id) in self._since:
+                continue
+            self._since[str(key_id)] = since
+            key = self._key(key_id, line)
+            if key is not None:
+                self._keys.setdefault(key.key_id, key)
 
     def _key(self, key_id: object, line: object) -> PublicKey | None:
         try:
@@ -161,6 +173,7 @@ class _Walk:
                 connection,
                 f"SELECT size, at, note FROM audit_checkpoint WHERE {self._within('size', upto)} ORDER BY size",
             )
+            self._learn_keys(connection)  # after the checkpoints, so that none is here without its key
             leaves, expected = checked_rows(rows, self._say)
             check_refs(refs, expected, self._say)
             self._place([row[0] for row in rows])
@@ -236,10 +249,11 @@ class _Walk:
             made = {node.position: node.hash for node in ready if node.level == level}
             between = f"position >= {min(made)} AND position <= {max(made)}"
             rows = _fetched(connection, f"SELECT position, hash FROM audit_node WHERE level = {level} AND {between}")
-            found = {position: bytes(hash) if hash is not None else b"" for position, hash in rows}
+            found = dict(rows)  # as they are: what was changed may be of any type
             for position, hash in made.items():
                 if found.get(position) != hash:
-                    self._say(f"node {level}/{position}", found.get(position, b"").hex() or "no row", hash.hex())
+                    was = shown(found[position]) if position in found else "no row"
+                    self._say(f"node {level}/{position}", was, hash.hex())
 
     def _finish(self, connection: Connection) -> None:
         """What no piece covers: rows beyond the entries, and how the checkpoint outside stands to the stored ones."""
@@ -250,14 +264,25 @@ class _Walk:
         lost = f"{_REFS} WHERE seq > {self._last} AND seq > {top} ORDER BY seq"
         check_refs(_fetched(connection, lost), [], self._say)
         self._count_nodes(connection)
-        for key_id, since in self._since.items():
-            if self._signed_since.get(key_id) != since:
-                signed = self._signed_since.get(key_id, "none")
-                self._say(f"public key {key_id!a}", f"since checkpoint {since}", f"{signed}, the first that it signed")
+        self._check_since(connection)
         for key_id in self._signed_since.keys() - self._since.keys():
             self._say(f"public key {key_id!a}", "no row", "the key that signed checkpoints")
         if self._outside is not None:
             self._compare_outside(connection, self._outside)
+
+    def _check_since(self, connection: Connection) -> None:
+        newest = "(SELECT coalesce(max(size), 0) FROM audit_checkpoint)"
+        rows = _fetched(connection, f"SELECT key_id FROM audit_key WHERE since_size > {newest}")
+        ahead = {str(key_id) for (key_id,) in rows}  # of every stored checkpoint
+        for key_id, since in self._since.items():
+            signed = self._signed_since.get(key_id)
+            # One that signed only what came after this walk began is left to the next time.
+            later = signed is None and key_id not in ahead and type(since) is int and since > self._last
+            if signed != since and not later:
+                first = "none" if signed is None else str(signed)
+                self._say(
+                    f"public key {key_id!a}", f"since checkpoint {shown(since)}", f"{first}, the first that it signed"
+                )
 
     def _count_nodes(self, connection: Connection) -> None:
         newest = "(SELECT coalesce(max(size), 0) FROM audit_checkpoint)"
@@ -266,9 +291,11 @@ class _Walk:
             f"SELECT level, min(position), max(position), count(*), {newest} FROM audit_node GROUP BY level",
         )
         for level, first, last, count, sealed in rows:
-            full = int(sealed) >> BITS * level if 0 < level <= _DEEPEST else 0
+            known = type(level) is int and 0 < level <= _DEEPEST
+            full = int(sealed) >> BITS * level if known else 0
             if (first, last, count) != (0, full - 1, full):
-                self._say(f"nodes of level {level}", f"{count}, from {first} to {last}", f"{full}, from 0")
+                found = f"{count}, from {shown(first)} to {shown(last)}"
+                self._say(f"nodes of level {shown(level)}", found, f"{full}, from 0")
 
     def _compare_outside(self, connection: Connection, outside: Checkpoint) -> None:
         where = "the checkpoint outside"

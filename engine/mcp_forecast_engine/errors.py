@@ -14,6 +14,7 @@ EngineError
 ├── StaleEpoch             another worker took this run over; this one may write nothing
 └── StoreUnavailable       the database or the artifact folder does not answer
     ├── OutcomeUnknown     it went away while a commit was under way, which may stand
+    ├── HomeMismatch       the folder and the database belong to different homes
     └── HomeNewer          the home was written by a newer version
 """
 
@@ -86,6 +87,10 @@ class StoreUnavailable(EngineError):
 
 class OutcomeUnknown(StoreUnavailable):
     """The database went away while a commit was under way: it stands whole, or it was never made."""
+
+
+class HomeMismatch(StoreUnavailable):
+    """The folder and the database belong to different homes."""
 
 
 class HomeNewer(StoreUnavailable):

@@ -1,1 +1,1 @@
-"""The HTTP door: bearer token, streamable HTTP and health."""
+"""The HTTP door: streamable HTTP and SSE for several callers with tokens of their own, floods spaced, and health."""

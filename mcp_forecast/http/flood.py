@@ -1,9 +1,10 @@
 """No caller takes the server's time from others: what one sends far faster than its limit waits for its turn.
 
-A message on /mcp or /messages/ begins at once as long as its caller stays within a burst and a pace well above the
-refill of its bucket, so that calls within the limit never wait here. What comes faster is spaced in the order in which
-it came and waits in its own connections; when too much of it waits, the rest is turned away by status. Nothing else is
-decided here: token, host, session, limit and log are the business of the usual path.
+A message on /mcp or /messages/ begins when it comes, as long as its caller stays within a burst and a pace well above
+the refill of its bucket: calls within the limit wait for nothing but a small gap between those that come together, in
+which the calls of others find room. What comes faster is spaced in the order in which it came and waits in its own
+connections; when more waits than 10 s of it, the rest is turned away with status 429. Nothing else is decided here:
+token, host, session, limit and log are the business of the usual path, and so is every refusal that a caller reads.
 """
 
 from __future__ import annotations
@@ -20,30 +21,31 @@ from mcp_forecast.http.callers import Callers
 from mcp_forecast.http.sse import MESSAGES
 
 LONGEST_S: Final = 10.0  # that a message waits for its turn; clients give up after 30 and more
-LEAST_PER_S, LEAST_AT_ONCE = 40.0, 100.0  # a session opens with messages that are no calls, however low the limit is
-_FASTER: Final = 2.0  # than the bucket refills: room for messages that are no calls
+GAP_S: Final = 0.0015  # between two messages of one caller, about what a call takes: the others' calls fit in between
+LEAST_PER_S, LEAST_AT_ONCE = 100.0, 100.0  # a session opens with messages that are no calls, however low the limit is
+_FASTER: Final = 5.0  # than the bucket refills: room for messages that are no calls
 
 
 class Pace:
     """When a caller's next message may begin (the leaky bucket as a meter, ITU-T I.371: one time for each caller)."""
 
-    def __init__(
-        self, *, rate_per_s: float, burst: float, monotonic: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, rate_per_s: float, burst: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         """rate_per_s, burst: of the caller's bucket (limits.py), which is always the tighter one."""
         self._spacing_s = 1 / max(_FASTER * rate_per_s, LEAST_PER_S)
         self._ahead_s = (max(burst, LEAST_AT_ONCE) - 1) * self._spacing_s
+        self._gap_s = min(GAP_S, self._spacing_s)
         self._monotonic = monotonic
-        self._next: dict[str, float] = {}
+        self._next: dict[str, tuple[float, float]] = {}  # caller → the meter, and the earliest beginning
 
     def wait_s(self, caller: str) -> float:
         """Seconds until this message's turn; the turn is taken, unless it is more than LONGEST_S away."""
         now = self._monotonic()
-        turn = max(self._next.get(caller, now), now)
-        wait = turn - now - self._ahead_s
-        if wait <= LONGEST_S:
-            self._next[caller] = turn + self._spacing_s
-        return max(wait, 0.0)
+        meter, earliest = self._next.get(caller, (now, now))
+        meter = max(meter, now)
+        begins = max(now, earliest, meter - self._ahead_s)
+        if begins - now <= LONGEST_S:
+            self._next[caller] = meter + self._spacing_s, begins + self._gap_s
+        return begins - now
 
 
 class FloodGuard:

@@ -34,7 +34,6 @@ SECURITY: Final = TransportSecuritySettings(
     allowed_hosts=["127.0.0.1:*", "localhost:*", "[::1]:*"],
     allowed_origins=["http://127.0.0.1:*", "http://localhost:*", "http://[::1]:*"],
 )
-_TURN_S: Final = 0.0005  # the loop waits this long for the interpreter while a thread computes, e.g. audit entries
 _AHEAD: Final = 16_384  # bytes a connection may hold unread
 _LAST_ANSWERS_S: Final = 1
 _IDLE_S: Final = 75  # longer than clients keep a connection, so that no call meets one that is being closed
@@ -90,7 +89,6 @@ def serve_http(settings: Settings) -> int:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_keep_alive=_IDLE_S, timeout_graceful_shutdown=_LAST_ANSWERS_S
     )
-    sys.setswitchinterval(_TURN_S)
     with suppress(KeyboardInterrupt):  # uvicorn has shut down by then and raises the signal again
         uvicorn.Server(config).run(sockets=[listener])
     return 0

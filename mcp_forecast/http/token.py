@@ -7,6 +7,8 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from mcp_forecast.signing_key import keep_folder
+
 BYTES: Final = 32
 _SHORTEST: Final = 32  # characters; a token that somebody typed is no secret
 
@@ -35,6 +37,7 @@ def _place(path: Path, token: str) -> bool:
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, path)
+        keep_folder(path.parent)
     except FileExistsError:
         return False
     finally:

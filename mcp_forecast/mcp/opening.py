@@ -18,6 +18,7 @@ from mcp_forecast.settings import Settings
 Envelope = dict[str, Any]
 Report = Callable[[float, float | None, str], Awaitable[None]]
 _RETRY_AFTER_S: Final = 1.0
+_COLLECTIONS: Final = (700, 10, 100)  # the third is 10 as a rule; each such walk stops every call for 20 to 100 ms
 _FLUSHED_S: Final = 0.02  # the first list is on the wire before the imports take the interpreter
 
 
@@ -33,16 +34,10 @@ class Answer(Protocol):
 
 @dataclass(frozen=True)
 class Desk:
-    """An opened home. call: answers one call; close: flushes and stops what the home runs.
-
-    limited: whether a call of the caller with this id would be limited now. refuse: the envelope of a limited call, on
-    record as every call is; None when it may be made.
-    """
+    """An opened home. call: answers one call; close: flushes and stops what the home runs."""
 
     call: Answer
     close: Callable[[], None]
-    limited: Callable[[str], bool] = lambda _: False
-    refuse: Callable[[Any, object, Caller], Envelope | None] = lambda *_: None
 
 
 class Opening:
@@ -108,16 +103,12 @@ def open_home(settings: Settings) -> Opening:
         from functools import partial
 
         from mcp_forecast.app import open_app
-        from mcp_forecast.pipeline import call, refuse_limited
+        from mcp_forecast.pipeline import call
 
         app = open_app(settings)
         gc.freeze()  # modules live as long as the process; each walk through them stops every call for 0.1 s and more
-        return Desk(
-            call=partial(call, app),
-            close=app.close,
-            limited=app.limits.spent,
-            refuse=partial(refuse_limited, app),
-        )
+        gc.set_threshold(*_COLLECTIONS)
+        return Desk(call=partial(call, app), close=app.close)
 
     def unopened(error: Exception) -> Envelope:
         from mcp_forecast import pipeline

@@ -118,7 +118,8 @@ Compare the training runs $run_id and $other_run_id.
         (_RUN,),
         """\
 Tell the history of run $run_id.
-1. get_audit_trail(ref=$run_id, verify="page"), with cursor=… while there is more.
+1. get_audit_trail(ref=$run_id, verify="log"), then with cursor=… and no verify while there is more. Only "log" shows
+   that no entry is hidden from the list; "page" proves the entries shown.
 2. get_run_status(run_id=$run_id) for what became of it.
 3. List the calls, oldest first: time, caller, tool, outcome, request_id. Mark refused calls and replays.
 4. Say what was verified and what was not; if verification found a problem, say that first.""",

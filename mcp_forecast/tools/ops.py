@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import mcp_forecast
 from mcp_forecast.home import REVISION
 from mcp_forecast.tool import Call, Outcome, Tool
+from mcp_forecast.tools.links import is_here
 from mcp_forecast_contracts.ops import GET_SERVICE_STATUS, GetServiceStatusArguments
 from mcp_forecast_engine.runtime.usage import usage
 
@@ -18,7 +19,7 @@ def service_status(app: App, call: Call, request: GetServiceStatusArguments) -> 
     """Version, store, queue and limits, read now."""
     settings = app.settings
     with app.database.read() as connection:
-        runs, audit = app.engine.run_counts(connection), app.sealer.status(connection)
+        runs, audit = app.engine.run_counts(connection), app.sealer.status(connection, paths=is_here(call.caller))
         used = usage(connection, call.caller.id, now=call.at)
     return Outcome(
         {

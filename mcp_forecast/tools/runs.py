@@ -77,7 +77,7 @@ def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferenceP
 def infer(app: App, call: Call, request: RunInferenceArguments, plan: InferencePlan, connection: Connection) -> Outcome:
     """Record the forecast, or queue the run when it was too much to answer inline."""
     run = _entered(app, call, plan, connection)
-    refs = {"run_id": run.run_id, "model_run_id": request.run_id, "dataset_id": plan.dataset_id}
+    refs = {"run_id": run.run_id, "model_run_id": request.run_id, "dataset_id": plan.dataset_id, **_made(run)}
     answer = run_answer(app, run, FIRST_PAGE)
     told = answer.get("result", {}).get("warnings", ())  # of a finished run they stand in its result, on every door
     return Outcome(answer, refs, tuple(text for text in plan.warnings if text not in told))
@@ -128,7 +128,14 @@ def status(app: App, call: Call, request: GetRunStatusArguments) -> Outcome:
     start = read_cursor(f"forecast {request.run_id}", request.cursor, ROW) or 0
     run = _look(app, request.run_id)
     page, how = (start, request.limit), request.response_format
-    return Outcome(run_answer(app, run, page, how, with_paths=is_here(call.caller)), {"run_id": run.run_id})
+    return Outcome(
+        run_answer(app, run, page, how, with_paths=is_here(call.caller)), {"run_id": run.run_id, **_made(run)}
+    )
+
+
+def _made(run: Run) -> dict[str, str]:
+    """The digest of what a run made, for the log: the answer that was given is bound to it."""
+    return {} if run.result is None else {"result": run.result}
 
 
 def cancel(app: App, call: Call, request: CancelRunArguments, prepared: None, connection: Connection) -> Outcome:

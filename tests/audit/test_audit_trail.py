@@ -10,6 +10,7 @@ import anyio
 import jsonschema
 import pytest
 from conftest import AGENT, Answer, Desk
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sealed_log import entry, sealed_log, unlocked
@@ -17,7 +18,7 @@ from sqlalchemy import text
 
 from mcp_forecast.caller import Caller
 from mcp_forecast_audit import log as audit_log
-from mcp_forecast_audit.checkpoint import read_note
+from mcp_forecast_audit.checkpoint import Signer, read_note
 from mcp_forecast_audit.proof import NoProof, Prover, seq_of
 from mcp_forecast_audit.seal import seal
 from mcp_forecast_audit.stored import LogBroken, note_at, standing
@@ -55,7 +56,8 @@ def used(desk: Desk) -> Desk:
 
 def _until_sealed(desk: Desk) -> None:
     for _ in range(100):
-        if trail(desk, limit=1).get("checkpoint", {"size": 0})["size"] >= 400:
+        sealed = trail(desk, limit=1).get("checkpoint", {"size": 0})["size"] >= 400
+        if sealed and any(desk.app.settings.checkpoint_folder.glob("*.checkpoint")):
             return
         desk.portal.call(anyio.sleep, 0.02)
     raise AssertionError("nothing was sealed")
@@ -127,9 +129,23 @@ def test_a_changed_entry_is_shown_as_one(used: Desk, database_address: str, scop
     assert "audit verify" in made["next_step"]
 
 
+def test_a_checkpoint_file_that_is_about_to_be_written_is_no_contradiction(used: Desk) -> None:
+    for file in used.app.settings.checkpoint_folder.iterdir():
+        file.unlink()
+    with used.app.database.read() as connection:
+        sealed_at = standing(connection).at
+    assert sealed_at is not None
+    used.app.clock = lambda: sealed_at + 1
+    for scope in ("page", "log"):
+        made = trail(used, limit=1, verify=scope)["verification"]
+        assert (made["intact"], "the checkpoint outside" in made["outside"]) == (True, True)
+
+
 def test_a_missing_checkpoint_outside_is_no_proof_of_anything(used: Desk) -> None:
     for file in used.app.settings.checkpoint_folder.iterdir():
         file.unlink()
+    now = used.app.clock()
+    used.app.clock = lambda: now + 60  # no server is about to write it any more
     for scope in ("page", "log"):
         made = trail(used, limit=1, verify=scope)["verification"]
         assert made["intact"] is False
@@ -139,7 +155,45 @@ def test_a_missing_checkpoint_outside_is_no_proof_of_anything(used: Desk) -> Non
 def test_an_empty_log_says_that_nothing_is_sealed(desk: Desk) -> None:
     answer = trail(desk, verify="page", tool="nothing")
     assert (answer["entries"], answer["verification"]["verified"]) == ([], 0)
-    assert answer["verification"]["intact"] is True
+    assert "intact" not in answer["verification"]
+    assert "ask again" in answer["verification"]["next_step"]
+
+
+def test_a_page_is_not_intact_where_every_stored_checkpoint_was_removed(used: Desk, database_address: str) -> None:
+    other = unlocked(used.app.settings.home, database_address)
+    with other.command() as connection:
+        connection.execute(text("DELETE FROM audit_checkpoint"))
+    other.close()
+    made = trail(used, limit=1, verify="page")["verification"]
+    assert (made["intact"], "all of them were removed" in made["problems"][0]) == (False, True)
+
+
+def test_a_page_under_a_checkpoint_that_another_key_signed_is_not_intact(used: Desk, database_address: str) -> None:
+    other = unlocked(used.app.settings.home, database_address)
+    with other.command() as connection:
+        note = standing(connection).note
+        assert note is not None
+        checkpoint, forger = read_note(note), Signer(read_note(note).origin, Ed25519PrivateKey.generate())
+        connection.execute(text("DELETE FROM audit_checkpoint WHERE size = :size"), {"size": checkpoint.size})
+        values = {"size": checkpoint.size, "at": checkpoint.at, "note": forger.note(checkpoint)}
+        connection.execute(text("INSERT INTO audit_checkpoint (size, at, note) VALUES (:size, :at, :note)"), values)
+        key = {"id": forger.public.key_id, "key": forger.public.vkey, "since": checkpoint.size}
+        connection.execute(
+            text("INSERT INTO audit_key (key_id, public_key, since_size) VALUES (:id, :key, :since)"), key
+        )
+    other.close()
+    made = trail(used, limit=1, verify="page")["verification"]
+    assert (made["intact"], "none of the known keys" in made["problems"][0]) == (False, True)
+
+
+def test_a_caller_from_elsewhere_is_told_no_folder(used: Desk) -> None:
+    caller = Caller("far", frozenset({"forecast:read"}), "http")
+    for scope in ("page", "log"):
+        answer = used.call("get_audit_trail", {"limit": 1, "verify": scope}, caller)
+        assert str(used.app.settings.home) not in json.dumps(answer["result"])
+        assert ".checkpoint" in answer["result"]["verification"]["outside"]
+    status = used.call("get_service_status", {}, caller)
+    assert str(used.app.settings.home) not in json.dumps(status["result"]["audit"])
 
 
 def test_every_entry_and_every_older_checkpoint_is_proved(tmp_path: Path, database_address: str) -> None:

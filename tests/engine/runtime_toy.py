@@ -247,6 +247,7 @@ def _worker(home: Home, run_id: str, epoch: str) -> None:
         perform=lambda job: perform(job, home.path), clock=home.database.clock,
         milestone=crash_once(home.path, os.environ.get(CRASH_AT, "")),
         lease_s=float(os.environ.get(LEASE, LEASE_S)),
+        ended=lambda connection, run: None,
     )  # fmt: skip
     process.leave(code)
 

@@ -83,7 +83,7 @@ def test_a_queued_run_is_cancelled_at_once(home: toy.Home) -> None:
 def _work_here(home: toy.Home, run: Run, perform: Callable[[Job], bytes]) -> int:
     return do_work(
         run.run_id, run.epoch, database=home.database, artifacts=home.artifacts, perform=perform,
-        clock=home.database.clock, milestone=lambda name: None, lease_s=60.0,
+        clock=home.database.clock, milestone=lambda name: None, lease_s=60.0, ended=lambda connection, run: None,
     )  # fmt: skip
 
 

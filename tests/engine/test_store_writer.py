@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -86,6 +87,41 @@ def stored(database: Database) -> list[str]:
 
 def add(name: str) -> Callable[[Connection], object]:
     return lambda connection: connection.execute(insert(ENTRY), {"body": name}) and name
+
+
+class Unruly:
+    """A chore that raises when it is asked, while it works, or when it hears of the end."""
+
+    def __init__(self, part: str) -> None:
+        self.part, self.errors = part, list[Exception]()
+
+    def due(self, commits: int, *, ending: bool = False) -> Callable[[Connection], object] | None:
+        if self.errors:
+            return None
+        self._raise("due")
+        return lambda connection: self._raise("work")
+
+    def done(self, outcome: Future[object]) -> None:
+        outcome.result()
+        self._raise("done")
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+
+    def _raise(self, part: str) -> None:
+        if part == self.part:
+            raise TypeError(part)
+
+
+@pytest.mark.parametrize("part", ["due", "work", "done"])
+def test_commands_go_on_whatever_is_raised_between_them(database: Database, part: str) -> None:
+    chore = Unruly(part)
+    writer: Writer[object] = Writer(database, enter_group, chore=chore)
+    assert writer.submit(add("first")).result(timeout=5) == "first"
+    until(lambda: len(chore.errors) == 1)
+    assert writer.submit(add("second")).result(timeout=5) == "second"
+    assert writer.close()
+    assert [str(error) for error in chore.errors] == [part]
 
 
 def test_entries_that_could_not_be_stored_are_stored_before_the_next_ones(

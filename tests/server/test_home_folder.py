@@ -111,3 +111,11 @@ def test_a_folder_that_cannot_be_used_is_said_with_what_helps(
     said = capsys.readouterr().err
     assert "cannot be used: Not a directory" in said
     assert "next: make the folder writable" in said
+
+
+def test_a_home_whose_rows_are_elsewhere_makes_no_empty_file_beside_them(tmp_path: Path) -> None:
+    open_home(tmp_path / "home").close()
+    (tmp_path / "home/forecast.db").unlink()
+    with pytest.raises(StoreUnavailable, match="not in forecast"):
+        open_home(tmp_path / "home")
+    assert not (tmp_path / "home/forecast.db").exists()

@@ -41,8 +41,9 @@ class GetAuditTrailArguments(Arguments):
     verify: Annotated[
         Literal["none", "page", "log"],
         Field(
-            description="page: prove each sealed entry shown under the signed checkpoint, and that under the one kept "
-            "outside the database; log: check every stored entry and signature (up to 200,000)"
+            description="page: prove each sealed entry shown under the signed checkpoint, and that the one kept "
+            "outside the database is its beginning; not that no other entry is missing from the page; log: check every "
+            "stored entry, look-up column and signature (up to 200,000), so that none is hidden"
         ),
     ] = "none"
     response_format: ResponseFormat = "concise"

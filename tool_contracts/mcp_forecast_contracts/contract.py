@@ -19,7 +19,8 @@ from mcp_forecast_contracts.schema import Answer, Arguments, flat_schema
 Effect = Literal["read", "command"]
 KeyRule = Literal["none", "optional", "required"]
 EVERY_TOOL: Final[tuple[Code, ...]] = (
-    "INVALID_ARGUMENTS", "RATE_LIMITED", "FORBIDDEN", "STORE_UNAVAILABLE", "OUTCOME_UNKNOWN", "HOME_NEWER", "INTERNAL",
+    "INVALID_ARGUMENTS", "RATE_LIMITED", "FORBIDDEN", "STORE_UNAVAILABLE", "OUTCOME_UNKNOWN", "HOME_MISMATCH",
+    "HOME_NEWER", "INTERNAL",
 )  # fmt: skip
 
 

@@ -154,7 +154,7 @@ class DescribeDatasetAnswer(DatasetAnswer):
 
 REGISTER_DATASET: Final = Contract(
     name="register_dataset",
-    version="0.1.0",
+    version="0.2.0",
     title="Register a dataset",
     description=(
         "Turn a CSV or Parquet file (or inline rows) into an immutable dataset to forecast from; start here. Time, "
@@ -181,7 +181,7 @@ REGISTER_DATASET: Final = Contract(
 )
 DESCRIBE_DATASET: Final = Contract(
     name="describe_dataset",
-    version="0.1.0",
+    version="0.2.0",
     title="Describe a dataset",
     description=(
         "Show what is in a dataset: columns and their roles with reasons, step, span, gaps, covariate statistics, "

@@ -26,6 +26,7 @@ Code = Literal[
     "ARTIFACT_CORRUPT",
     "STORE_UNAVAILABLE",
     "OUTCOME_UNKNOWN",
+    "HOME_MISMATCH",
     "HOME_NEWER",
     "INTERNAL",
 ]
@@ -91,6 +92,12 @@ ERRORS: Final[dict[Code, Meaning]] = {
         "outcome_unknown",
         "the store went away while it committed",
         "make the same call with the same key: it is done once, whatever happened",
+    ),
+    "HOME_MISMATCH": Meaning(
+        "unavailable",
+        "terminal",
+        "the home's folder and its database do not belong together",
+        "ask the operator to name the folder and the database that do",
     ),
     "HOME_NEWER": Meaning(
         "unavailable", "terminal", "the home was written by a newer version", "upgrade mcp-forecast or use another home"

@@ -31,7 +31,7 @@ class ServiceStatusAnswer(Answer):
 
 GET_SERVICE_STATUS: Final = Contract(
     name="get_service_status",
-    version="0.1.0",
+    version="0.2.0",
     title="Service status",
     description="How the service is: version, store, runs by state, limits, allowed folders and what you may do.",
     arguments=GetServiceStatusArguments,

@@ -164,7 +164,7 @@ class ListRunsAnswer(Answer):
 
 RUN_TRAINING: Final = Contract(
     name="run_training",
-    version="0.1.0",
+    version="0.2.0",
     title="Train and judge a forecast",
     description=(
         "Train on a dataset and judge the forecast by rolling-origin evaluation; returns a run_id at once, then "
@@ -200,7 +200,7 @@ RUN_TRAINING: Final = Contract(
 )
 RUN_INFERENCE: Final = Contract(
     name="run_inference",
-    version="0.1.0",
+    version="0.2.0",
     title="Forecast",
     description=(
         "Forecast with a finished training run: median, and quantile intervals that never cross, for each series "
@@ -229,7 +229,7 @@ RUN_INFERENCE: Final = Contract(
 )  # fmt: skip
 GET_RUN_STATUS: Final = Contract(
     name="get_run_status",
-    version="0.1.0",
+    version="0.2.0",
     title="Look at a run, or wait for it",
     description=(
         "State, progress and, once ended, the result or error of a run. With wait_s (at most 25) it waits for the "
@@ -246,7 +246,7 @@ GET_RUN_STATUS: Final = Contract(
 )
 CANCEL_RUN: Final = Contract(
     name="cancel_run",
-    version="0.1.0",
+    version="0.2.0",
     title="Cancel a run",
     description=(
         "Stop a queued or running run; its process is gone within 5 seconds. A finished run stays as it is. The "
@@ -263,7 +263,7 @@ CANCEL_RUN: Final = Contract(
 )
 LIST_RUNS: Final = Contract(
     name="list_runs",
-    version="0.1.0",
+    version="0.2.0",
     title="List runs",
     description="The runs of this home, newest first, by kind and state, page by page; use it to find a run_id again.",
     arguments=ListRunsArguments,

@@ -116,7 +116,8 @@ def _choose(validation: dict[str, Scored], plan: BacktestPlan) -> tuple[str, str
     """
     chosen, told = "", []
     for name, scored in validation.items():
-        told.append(f"{name} {mase(scored).value:.4g}")
+        error = mase(scored).value
+        told.append(f"{name} {error:.4g}" if np.isfinite(error) else f"{name} undefined (nothing to scale errors by)")
         if not chosen:
             chosen = name
             continue

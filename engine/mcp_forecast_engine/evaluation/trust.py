@@ -78,7 +78,7 @@ def _skill(report: BacktestReport, arm: ArmReport) -> Reason:
 def _between(found: Comparison) -> str:
     if found.low is None or found.high is None:
         return " (too few windows for an interval)"
-    return f" (95 % interval of the gain: {found.low:.0%} to {found.high:.0%})"
+    return f" (95 % interval of the gain: {found.low:z.0%} to {found.high:z.0%})"
 
 
 def _coverage(arm: ArmReport) -> Reason:

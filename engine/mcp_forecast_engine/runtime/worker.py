@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sqlalchemy import Connection
+
 from mcp_forecast_engine.errors import ArtifactCorrupt, EngineError, StaleEpoch, StoreUnavailable
 from mcp_forecast_engine.ports import Clock, Milestone
 from mcp_forecast_engine.runtime import lease
@@ -24,6 +26,7 @@ from mcp_forecast_engine.store.database import Database
 
 STORAGE: Final = (StoreUnavailable, ArtifactCorrupt)  # mended from outside, so the same call may succeed later
 LAST_RESORT_S: Final = 2.0  # after the time limit, for the heartbeat to record it first
+RunEnded = Callable[[Connection, Run], None]
 log = logging.getLogger(__name__)
 
 
@@ -46,9 +49,11 @@ def work(
     clock: Clock,
     milestone: Milestone,
     lease_s: float,
+    ended: RunEnded,
 ) -> int:
     """Do a claimed run in this process and return its exit code (`process.Exit`); call it in the main thread.
 
+    ended: told the run inside the transaction that ends it.
     The process may end inside (cancelled, out of time, taken over). Ending it afterwards with `process.leave`
     keeps a forgotten thread from holding it.
     """
@@ -69,7 +74,7 @@ def work(
                 end = _perform(job, perform, artifacts, milestone)
             finally:
                 heartbeat.stop()
-            state = _record(job, end, database, clock(), lease_s)
+            state = _record(job, end, database, clock(), lease_s, ended)
     except StaleEpoch as error:
         log.warning("leaving: %s", error.message)
         return Exit.STALE
@@ -120,16 +125,19 @@ def _perform(job: Job, perform: Callable[[Job], bytes], artifacts: ArtifactStore
         return End("FAILED", error=_fault(correlation_id))
 
 
-def _record(job: Job, end: End, database: Database, now: float, lease_s: float) -> State:
+def _record(job: Job, end: End, database: Database, now: float, lease_s: float, ended: RunEnded) -> State:
     """Enter how the run ended; a cancellation that was asked for before that wins over what the work says."""
     held = (job.run.run_id, job.run.epoch)
     with database.command() as connection:
         cancelled = lease.renew(connection, *held, lease_s=lease_s, progress=job.shown, now=now)
         if cancelled or end.state == "CANCELLED":
-            return lease.cancelled(connection, *held, now=now).state
-        if end.state == "SUCCEEDED":
-            return lease.succeed(connection, *held, result=end.result, now=now).state
-        return lease.fail(connection, *held, error=end.error or {}, now=now).state
+            run = lease.cancelled(connection, *held, now=now)
+        elif end.state == "SUCCEEDED":
+            run = lease.succeed(connection, *held, result=end.result, now=now)
+        else:
+            run = lease.fail(connection, *held, error=end.error or {}, now=now)
+        ended(connection, run)
+    return run.state
 
 
 def _refusal(error: EngineError, disposition: str) -> dict[str, Any]:

@@ -202,7 +202,8 @@ _FAULTS: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...]
     (
         pg.InsufficientPrivilege,
         "permission denied (the audit tables are append-only; the rest needs its grants)",
-        "set MCP_FORECAST_DATABASE_OWNER to the address of the tables' owner, then mcp-forecast migrate",
+        "set MCP_FORECAST_DATABASE_OWNER to the address of the tables' owner, then repeat the command "
+        "(for a server: mcp-forecast migrate)",
     ),
     ((NoAnswer, pg.ConnectionTimeout), "the server does not answer", _RETRY),
     (pg.QueryCanceled, "a statement took too long, or was ended by hand", _RETRY),

@@ -27,13 +27,19 @@ log = logging.getLogger(__name__)
 
 
 class Chore(Protocol):
-    """What the writer does between commands, as a command of its own, when that is due. Neither part may raise."""
+    """What the writer does between commands, as a command of its own, when that is due.
+
+    It should raise nothing; whatever it raises all the same ends no thread, and it is told.
+    """
 
     def due(self, commits: int, *, ending: bool = False) -> Work | None:
         """The command, if it is due; asked often. commits: how many were made here so far; ending: the last time."""
 
     def done(self, outcome: Future[Any]) -> None:
         """Hear how it ended."""
+
+    def failed(self, error: Exception) -> None:
+        """Hear what one of the other parts raised."""
 
 
 class Writer(Generic[E]):
@@ -113,12 +119,18 @@ class Writer(Generic[E]):
             future.set_result(value)
 
     def _do_chore(self, *, ending: bool = False) -> None:
-        work = None if self._chore is None else self._chore.due(self._commits, ending=ending)
-        if work is None or self._chore is None:
+        if self._chore is None:
             return
-        future: Future[Any] = Future()
-        future.add_done_callback(self._chore.done)
-        self._command(work, future, time.monotonic() + GROUP_WAIT_S)
+        try:
+            work = self._chore.due(self._commits, ending=ending)
+            if work is None:
+                return
+            future: Future[Any] = Future()
+            self._command(work, future, time.monotonic() + GROUP_WAIT_S)
+            self._chore.done(future)
+        except Exception as error:  # no chore may end the thread that every command needs
+            log.exception("what is done between commands has failed")
+            self._chore.failed(error)
 
     def _finish(self) -> None:
         self._store_group()
