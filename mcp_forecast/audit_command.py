@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import errno
 import json
 import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mcp_forecast.settings import Settings, process_settings
 
@@ -30,6 +28,17 @@ _KEEP: Final = (
     "Keep the checkpoint file and the public key (audit.pub) where who runs the home cannot change them: who holds the "
     "home's signing key can write another log and sign it, and only what was kept elsewhere contradicts it."
 )
+_GIVEN: Final = {  # what helps where a file that was named is not there
+    "checkpoint": "name the checkpoint that you kept, or leave --checkpoint out",
+    "public_key": "name your copy of the home's audit.pub, or leave --public-key out",
+    "export": "make one with: mcp-forecast audit export FILE",
+    "proof": "make one with: mcp-forecast audit proof SEQ|REQUEST_ID > FILE",
+    "consistency_from": "name the checkpoint that you kept, or leave --consistency-from out",
+}
+
+
+class FileUnfit(ValueError):
+    """A file that was named cannot be used: says why and what helps."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,14 +53,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     verify.add_argument(
         "--public-key", type=Path, metavar="FILE", help="the only keys that may have signed, one a line"
     )
-    verify.add_argument("--export", type=Path, metavar="FILE", help="verify this export, no home needed")
+    instead = verify.add_mutually_exclusive_group()
+    instead.add_argument("--export", type=Path, metavar="FILE", help="verify this export, no home needed")
+    instead.add_argument("--proof", type=Path, metavar="FILE", help="check this proof of one entry, no home needed")
     verify.add_argument("--json", action="store_true", help="print what was found as JSON")
     verify.set_defaults(command=_answered(_verify))
     text = "write every entry, the checkpoint and the public keys into one file that verifies anywhere"
     export = parts.add_parser("export", help=text, description=text)
     export.add_argument("file", type=Path, metavar="FILE", help="a file that does not exist yet")
     export.set_defaults(command=_answered(_export))
-    text = "prove one entry under the newest checkpoint; prints JSON that can be checked anywhere"
+    text = "prove one entry under the newest checkpoint; prints JSON; `audit verify --proof` checks it anywhere"
     proof = parts.add_parser("proof", help=text, description=text)
     proof.add_argument("entry", metavar="SEQ|REQUEST_ID", help="which entry, e.g. 17 or req_0123…")
     proof.add_argument(
@@ -72,17 +83,30 @@ def _answered(command: Command) -> Command:
         from mcp_forecast_engine.errors import EngineError
 
         try:
+            _require_files(asked)
             return command(asked)
         except LogBroken as error:
             print(f"the log is not as it was sealed: {error}\n  run `mcp-forecast audit verify`", file=sys.stderr)
             return 1
         except EngineError as error:
             print(f"error: {error.message}" + (f"\n  {error.next_step}" if error.next_step else ""), file=sys.stderr)
-        except (NoteInvalid, NoProof, KeyUnsafe, OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            where = error.filename or "a file"
+            print(f"error: {where} cannot be read or written: {error.strerror or error}", file=sys.stderr)
+        except UnicodeDecodeError as error:
+            print(f"error: a file that was named is no text: {error}", file=sys.stderr)
+        except (NoteInvalid, NoProof, KeyUnsafe, FileUnfit) as error:
             print(f"error: {error}", file=sys.stderr)
         return 2
 
     return answered
+
+
+def _require_files(asked: argparse.Namespace) -> None:
+    for name, next_step in _GIVEN.items():
+        file = getattr(asked, name, None)
+        if file is not None and not file.exists():
+            raise FileUnfit(f"there is no file {file}\n  {next_step}")
 
 
 def _verify(asked: argparse.Namespace) -> int:
@@ -91,10 +115,12 @@ def _verify(asked: argparse.Namespace) -> int:
 
     trusted = None if asked.public_key is None else _trusted(asked.public_key)
     outside = None if asked.checkpoint is None else asked.checkpoint.read_text(encoding="utf-8")
+    if asked.proof is not None:
+        return _check_proof(asked, trusted=trusted, kept=outside)
     if asked.export is not None:
         with asked.export.open(encoding="utf-8") as lines:
             report = verify_export(lines, outside=outside, trusted=trusted)
-        return _print(asked, report, kept=asked.checkpoint, missing=None)
+        return _print(asked, report, kept=asked.checkpoint, missing=None, hints=_key_hints(report, trusted))
     settings = process_settings()
     with opened_log(settings) as (read, home_id):
         from mcp_forecast.sealing import checkpoint_file, origin_of
@@ -106,7 +132,34 @@ def _verify(asked: argparse.Namespace) -> int:
         if outside is None and report.sealed > 0 and not kept.exists() and not _is_young(read):
             gone = Problem("the checkpoint outside", f"no file {kept}", "one, as entries are sealed")
             report = replace(report, problems=(*report.problems, gone), problem_count=report.problem_count + 1)
-    return _print(asked, report, kept=kept if outside is not None else None, missing=kept)
+    hints = _key_hints(report, trusted, home=settings.home)
+    return _print(asked, report, kept=kept if outside is not None else None, missing=kept, hints=hints)
+
+
+def _check_proof(asked: argparse.Namespace, *, trusted: Mapping[str, PublicKey] | None, kept: str | None) -> int:
+    from mcp_forecast_audit.proof_file import check_proof
+
+    found = check_proof(asked.proof.read_text(encoding="utf-8"), trusted=trusted, kept=kept)
+    print(json.dumps(asdict(found), indent=1, ensure_ascii=False) if asked.json else found.text)
+    return 2 if found.holds is None else 0 if found.holds else 1
+
+
+def _key_hints(report: Report, trusted: Mapping[str, PublicKey] | None, *, home: Path | None = None) -> tuple[str, ...]:
+    """What to think of each key that signed and was not given. Raises KeyUnsafe, OSError."""
+    from mcp_forecast.signing_key import PUBLIC, public_keys
+    from mcp_forecast_audit.checkpoint import parse_key
+    from mcp_forecast_audit.proof_file import NEW_KEY
+
+    if trusted is None:
+        return ()
+    foreign = [key for key in map(parse_key, report.keys) if key.key_id not in trusted]
+    own = public_keys(home).values() if home is not None and foreign else ()
+    return tuple(
+        f"the key {key.key_id}: {NEW_KEY}"
+        if home is None or key in own
+        else f"the key {key.key_id} does not stand in {home / PUBLIC} either, where a home names the keys it signs with"
+        for key in foreign
+    )
 
 
 def _is_young(read: Read) -> bool:
@@ -124,7 +177,9 @@ def _export(asked: argparse.Namespace) -> int:
     from mcp_forecast_audit.export import export_lines
 
     if asked.file.exists():
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(asked.file))
+        raise FileUnfit(f"{asked.file} is there already, and an export writes over nothing\n  name another file")
+    if not asked.file.parent.is_dir():
+        raise FileUnfit(f"there is no folder {asked.file.parent}\n  make it, or name another place")
     draft = asked.file.with_name(f".{asked.file.name}.{secrets.token_hex(6)}")
     try:
         with opened_log(process_settings()) as (read, home_id), draft.open("x", encoding="utf-8") as file:
@@ -141,26 +196,17 @@ def _proof(asked: argparse.Namespace) -> int:
     from mcp_forecast.signing_key import public_keys
     from mcp_forecast_audit.checkpoint import read_note
     from mcp_forecast_audit.proof import Prover, seq_of
+    from mcp_forecast_audit.proof_file import proof_text
 
-    old = None if asked.consistency_from is None else read_note(asked.consistency_from.read_text(encoding="utf-8"))
+    old = None if asked.consistency_from is None else asked.consistency_from.read_text(encoding="utf-8")
+    older = None if old is None else read_note(old)
     settings = process_settings()
     with opened_log(settings) as (read, _), read() as connection:
         prover = Prover(connection, public_keys(settings.home) or None)
         made = prover.inclusion(seq_of(connection, asked.entry))
-        joined = None if old is None else prover.consistency(old)
-    answer: dict[str, Any] = {
-        "entry": made.body.decode(), "seq": made.seq, "leaf_index": made.seq - 1, "leaf_hash": made.leaf_hash.hex(),
-        "tree_size": made.size, "path": _texts(made.path), "checkpoint": made.note, "public_key": prover.key.vkey,
-    }  # fmt: skip
-    if joined is not None:
-        path = _texts(joined.path)
-        answer["consistency"] = {"old_size": joined.old, "new_size": joined.new, "path": path}
-    print(json.dumps(answer, indent=1, ensure_ascii=False))
+        joined = None if older is None else prover.consistency(older)
+    print(proof_text(made, key=prover.key, joined=joined, old=old))
     return 0
-
-
-def _texts(hashes: Iterable[bytes]) -> list[str]:
-    return [base64.b64encode(hash).decode() for hash in hashes]
 
 
 @contextmanager
@@ -211,17 +257,25 @@ def _trusted(file: Path) -> Mapping[str, PublicKey]:
     return keys
 
 
-def _print(asked: argparse.Namespace, report: Report, *, kept: Path | None, missing: Path | None) -> int:
-    code = 1 if not report.intact else 0 if report.is_signed else 2
+def _print(
+    asked: argparse.Namespace, report: Report, *, kept: Path | None, missing: Path | None, hints: tuple[str, ...] = ()
+) -> int:
+    code = 1 if not report.intact else 0 if report.is_signed and not report.ends_early else 2
     if asked.json:
-        print(json.dumps({"intact": None if code == 2 else report.intact, **asdict(report)}, indent=1))
+        print(
+            json.dumps(
+                {"intact": None if code == 2 else report.intact, "ends_early": report.ends_early, **asdict(report)},
+                indent=1,
+            )
+        )
         return code
-    first = "intact", f"NOT INTACT: {report.problem_count} contradictions", "nothing verified: no checkpoint signs it"
-    print(first[code])
+    print(_first_line(report))
     for problem in report.problems:
         print(f"  {problem}")
     if report.problem_count > len(report.problems):
         print(f"  … and {report.problem_count - len(report.problems)} more")
+    for hint in hints:
+        print(hint)
     print(f"{report.entries} entries, {report.sealed} sealed under {report.checkpoints} signed checkpoints")
     if report.root is not None:
         print(f"root {report.root}")
@@ -229,9 +283,23 @@ def _print(asked: argparse.Namespace, report: Report, *, kept: Path | None, miss
     return code
 
 
+def _first_line(report: Report) -> str:
+    if not report.intact:
+        count = report.problem_count
+        return f"NOT INTACT: {count} contradiction{'' if count == 1 else 's'}"
+    if report.ends_early:
+        return (
+            f"this export ends before the checkpoint ({report.entries} of {report.outside} entries): take a newer "
+            "export, or a checkpoint of its time"
+        )
+    return "intact" if report.is_signed else "nothing verified: no checkpoint signs it"
+
+
 def _print_unchecked(asked: argparse.Namespace, report: Report, *, kept: Path | None, missing: Path | None) -> None:
     unsealed = report.entries - report.sealed
-    if kept is not None:
+    if report.ends_early:
+        print(f"not compared with {kept}, over {report.outside} entries")
+    elif kept is not None:
         print(f"compared with {kept}" + (f", over {report.outside} entries" if report.outside is not None else ""))
     else:
         where = f" ({missing} is not there)" if missing is not None else ""

@@ -113,6 +113,8 @@ def _restore(asked: argparse.Namespace) -> int:
     restored = restore_home(settings, asked.source, milestone=milestone_of(settings))
     print(f"verified and restored {_contents(restored)}\n  to {settings.home}")
     print("runs that were at work start again with the next server; a new token and signing key are made then")
+    print(f"its log is signed with the new key after that: add the new line of {settings.home / 'audit.pub'} to copies")
+    print("  of audit.pub that are kept elsewhere; the old lines stay")
     return _print_damaged(restored)
 
 

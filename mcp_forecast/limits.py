@@ -26,13 +26,6 @@ class Limits:
         if not enough:
             raise self._refusal(tokens)
 
-    def refuse(self, caller: str) -> None:
-        """What `take` does for a caller without a token, and nothing for one that has one. Raises Refusal."""
-        with self._lock:
-            tokens = self._left(caller, self._monotonic())
-        if tokens < 1:
-            raise self._refusal(tokens)
-
     def _left(self, caller: str, now: float) -> float:
         tokens, at = self._buckets.get(caller, (self.burst, now))
         return min(self.burst, tokens + (now - at) * self.rate_per_s)

@@ -88,20 +88,6 @@ async def call(
     return envelope
 
 
-def refuse_limited(app: App, tool: Any, arguments: object, caller: Caller) -> dict[str, Any] | None:
-    """The first step of the path alone, for a door that will not work for a limited caller; None: the call may be made.
-
-    The answer and its entry are those of `call`; no token is taken.
-    """
-    try:
-        app.limits.refuse(caller.id)
-    except Refusal as refusal:
-        trail = _begun(app, tool, arguments, caller, None)
-        app.enter(trail, refusal.code)
-        return _envelope(trail.call, error=error_body(refusal, correlation_id=trail.call.request_id))
-    return None
-
-
 def unopened(error: Exception) -> dict[str, Any]:
     """The envelope of a call that found no home to work on (it could not be opened)."""
     request_id = _new_request_id()

@@ -39,7 +39,7 @@ BOUNDARIES = {
     "engine/mcp_forecast_engine/store/writer.py": 3,  # an entry, a command, a chore: none may end the thread
 }
 FACES = {
-    "mcp_forecast.pipeline": {"Trail", "call", "refuse_limited", "unopened"},
+    "mcp_forecast.pipeline": {"Trail", "call", "unopened"},
     "mcp_forecast.app": {"App", "build_engine", "milestone_of", "open_app"},
     "mcp_forecast_policy.rules": {"ScopeTable", "load_policy"},
     "mcp_forecast_audit.log": {"append", "append_missing", "count"},

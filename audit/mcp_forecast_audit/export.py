@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import bindparam, select
@@ -51,19 +52,23 @@ def verify_export(
 ) -> Report:
     """Verify an export without a home: its entries hash to the root that its checkpoint was signed over.
 
-    outside, trusted: as for a log. Raises NoteInvalid where the lines are no export, a key or checkpoint none.
+    outside, trusted: as for a log; an export that ends before `outside` contradicts nothing (`ends_early`).
+    Raises NoteInvalid where the lines are no export, a key or checkpoint none.
     """
     rest = iter(lines)
     head = _head(next(rest, ""))
-    keys = trusted if trusted is not None else keys_of(head["keys"])
+    keys = {**keys_of(head["keys"]), **(trusted or {})}
     problems: list[Problem] = []
-    sealed = _opened("the checkpoint of the export", head["checkpoint"], keys, str(head["origin"]), problems)
-    kept = _opened("the checkpoint outside", outside, keys, str(head["origin"]), problems)
+    signers = dict[str, PublicKey]()
+    opened = partial(_opened, keys=keys, trusted=trusted, origin=str(head["origin"]), problems=problems, into=signers)
+    sealed = opened("the checkpoint of the export", head["checkpoint"])
+    kept = opened("the checkpoint outside", outside)
     entries, roots = _roots(rest, {c.size for c in (sealed, kept) if c is not None}, problems)
     if entries != head["entries"]:
         problems.append(Problem("entries", str(entries), str(head["entries"])))
     for where, checkpoint in (("the checkpoint of the export", sealed), ("the checkpoint outside", kept)):
-        if checkpoint is not None and roots.get(checkpoint.size) != checkpoint.root:
+        is_later = checkpoint is kept and kept is not None and kept.size > entries == head["entries"]
+        if checkpoint is not None and not is_later and roots.get(checkpoint.size) != checkpoint.root:
             found = roots.get(checkpoint.size)
             made = f"{entries} entries" if found is None else f"root {base64.b64encode(found).decode()}"
             signed = base64.b64encode(checkpoint.root).decode()
@@ -72,7 +77,7 @@ def verify_export(
     return Report(
         entries=entries, sealed=0 if sealed is None else sealed.size, checkpoints=int(sealed is not None),
         root=None if root is None else base64.b64encode(root).decode(), outside=None if kept is None else kept.size,
-        keys=tuple(key.vkey for key in keys.values()), problems=tuple(problems), problem_count=len(problems),
+        keys=tuple(key.vkey for key in signers.values()), problems=tuple(problems), problem_count=len(problems),
     )  # fmt: skip
 
 
@@ -89,15 +94,27 @@ def _head(line: str) -> dict[str, Any]:
 
 
 def _opened(
-    where: str, note: str | None, keys: Mapping[str, PublicKey], origin: str, problems: list[Problem]
+    where: str,
+    note: str | None,
+    *,
+    keys: Mapping[str, PublicKey],
+    trusted: Mapping[str, PublicKey] | None,
+    origin: str,
+    problems: list[Problem],
+    into: dict[str, PublicKey],
 ) -> Checkpoint | None:
+    """What a signed note says; its key is added to `into`, what speaks against it to `problems`."""
     if note is None:
         return None
     try:
-        checkpoint = verified_note(note, keys)[0]
+        checkpoint, key = verified_note(note, keys)
     except NoteInvalid as error:
         problems.append(Problem(where, str(error), "a checkpoint with a signature that stands"))
         return None
+    into[key.key_id] = key
+    if trusted is not None and key.key_id not in trusted:
+        found = f"signed by a key that you did not give ({key.vkey})"
+        problems.append(Problem(where, found, "one of the public keys given"))
     if checkpoint.origin != origin:
         problems.append(Problem(where, checkpoint.origin, origin))
     return checkpoint

@@ -70,6 +70,11 @@ class Report:
         """Whether there was a signed checkpoint to verify anything against."""
         return self.sealed > 0 or self.outside is not None
 
+    @property
+    def ends_early(self) -> bool:
+        """Whether an export that nothing contradicts ends before the checkpoint outside, which so proves nothing."""
+        return self.intact and self.outside is not None and self.outside > self.entries
+
 
 def verify(
     read: Read, *, origin: str, outside: str | None = None, trusted: Mapping[str, PublicKey] | None = None
@@ -156,7 +161,10 @@ class _Walk:
         if checkpoint.origin != self._origin:
             self._say(where, f"origin {checkpoint.origin}", self._origin)
         if self._trusted is not None and key.key_id not in self._trusted and key.key_id not in self._signed_since:
-            self._say(where, f"signed by {key.vkey}", "one of the public keys given")
+            since = "" if where == "the checkpoint outside" else f"from entry {checkpoint.after + 1} on "
+            self._say(
+                where, f"signed {since}by a key that you did not give ({key.vkey})", "one of the public keys given"
+            )
         if where != "the checkpoint outside":
             self._signed_since.setdefault(key.key_id, checkpoint.size)
         return checkpoint

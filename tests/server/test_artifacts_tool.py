@@ -177,7 +177,7 @@ def test_reading_takes_the_path_of_every_call_but_is_not_listed_as_a_tool(idle: 
     assert read(idle, found["digest"])["ok"]
     assert read(idle, "sha256:" + "0" * 64)["error"]["code"] == "NOT_FOUND"
     entry = idle.log("NOT_FOUND")[-2]
-    assert (entry["tool"], entry["refs"]) == ("read_artifact", {"artifact": found["digest"]})
+    assert (entry["tool"], entry["refs"]) == ("read_artifact", {"digest": found["digest"]})
     names = [tool["name"] for tool in tools()]
     assert "read_artifact" not in names
     assert "list_artifacts" in names

@@ -477,7 +477,7 @@ def test_the_commands_say_what_they_did_and_refuse_what_they_must(
     code, text = command(settings, "backup", str(tmp_path / "backup"))
     assert (code, "exists" in text) == (2, True), text
     code, text = command(elsewhere(settings, tmp_path), "restore", str(tmp_path / "backup"))
-    assert (code, "verified" in text) == (0, True), text
+    assert (code, "verified" in text, "add the new line of" in text) == (0, True, True), text
     for name in ("gc", "backup"):
         code, text = command(replace(settings, home=tmp_path / "nowhere"), name, *[str(tmp_path / "b")][: name != "gc"])
         assert (code, "no home" in text) == (2, True), text

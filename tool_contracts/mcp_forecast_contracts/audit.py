@@ -42,7 +42,7 @@ class GetAuditTrailArguments(Arguments):
         Literal["none", "page", "log"],
         Field(
             description="page: prove each sealed entry shown under the signed checkpoint, and that the one kept "
-            "outside the database is its beginning; not that no other entry is missing from the page; log: check every "
+            "outside the database is its beginning; not that none is hidden (verify=log); log: check every "
             "stored entry, look-up column and signature (up to 200,000), so that none is hidden"
         ),
     ] = "none"
@@ -106,8 +106,9 @@ GET_AUDIT_TRAIL: Final = Contract(
     title="Audit trail",
     description=(
         "Who called what, when, with which outcome: the append-only log of every call, newest first, filtered by "
-        "caller, tool, code, time, request or by an id that was made or touched. Quotes the newest signed checkpoint; "
-        "with verify it proves the entries against it. Arguments are in the log by digest only."
+        "caller, tool, code, time, request or by an id that was made or touched. Entries stand in the order they were "
+        "stored: commands at once, reads and refusals up to 0.1 s later, so `at` may step back. Quotes the newest "
+        "signed checkpoint; with verify it proves the entries against it. Arguments are in the log by digest only."
     ),
     arguments=GetAuditTrailArguments,
     result=GetAuditTrailAnswer,
