@@ -21,7 +21,7 @@ from mcp_forecast.http.callers import Callers
 from mcp_forecast.http.sse import MESSAGES
 
 LONGEST_S: Final = 10.0  # that a message waits for its turn; clients give up after 30 and more
-GAP_S: Final = 0.0015  # between two messages of one caller, about what a call takes: the others' calls fit in between
+GAP_S: Final = 0.0025  # between two messages of one caller, twice what a call takes: the calls of others fit in between
 LEAST_PER_S, LEAST_AT_ONCE = 100.0, 100.0  # a session opens with messages that are no calls, however low the limit is
 _FASTER: Final = 5.0  # than the bucket refills: room for messages that are no calls
 
