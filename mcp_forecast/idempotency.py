@@ -11,9 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast.errors import Refusal
 from mcp_forecast.tables import KeyRow
-from mcp_forecast_engine.store.identity import canonical_bytes
 
 _TABLE = KeyRow.__table__  # type: ignore[attr-defined]
+# Compact, not canonical: nothing is named after an answer, and this costs a tenth.
+_ANSWERS = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _SCOPE = ("caller", "tool", "key")
 _AT = [_TABLE.c[name] == bindparam(f"at_{name}") for name in _SCOPE]
 _FIND = select(_TABLE.c.fingerprint, _TABLE.c.request_id, _TABLE.c.answer).where(*_AT)
@@ -73,5 +74,5 @@ def claim_key(connection: Connection, claim: Claim, *, now: float) -> bool:
 
 def store_answer(connection: Connection, claim: Claim, *, result: dict[str, Any], warnings: list[str]) -> None:
     """Keep the answer under the key, in the transaction that did the work."""
-    text = canonical_bytes({"result": result, "warnings": warnings}).decode()
+    text = _ANSWERS.encode({"result": result, "warnings": warnings})
     connection.execute(_ANSWER, claim.at | {"new_answer": text, "new_request_id": claim.request_id})

@@ -14,7 +14,7 @@ class KeyRow(SQLModel, table=True):
     key: str = Field(primary_key=True)
     fingerprint: str
     request_id: str
-    answer: str  # canonical JSON {result, warnings}
+    answer: str  # JSON {result, warnings}
     created_at: float
 
 

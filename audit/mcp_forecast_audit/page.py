@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, select
+from sqlalchemy import Connection, Row, exists, literal_column, select
 
 from mcp_forecast_audit.stored import LogBroken, raw, stored_bytes
 from mcp_forecast_audit.tables import EntryRow, RefRow
@@ -45,6 +45,8 @@ def entries_page(connection: Connection, wanted: Filter, *, before: int | None, 
         value = getattr(wanted, name)
         if value is not None:
             query = query.where(_TABLE.c[name] == value)
+    if wanted.code not in (None, "OK"):
+        query = query.where(_TABLE.c.code != literal_column("'OK'"))  # as the index of those has it
     if wanted.ref is not None:
         query = query.where(exists().where(_REF.c.ref == wanted.ref, _REF.c.seq == _TABLE.c.seq))
     if wanted.since is not None:

@@ -67,7 +67,7 @@ class SqliteDatabase(Database):
         """schema: the Alembic revision every command expects; None leaves it unchecked (migrations, tests)."""
         self._path, self._schema = path, schema
         self._read_lock, self._write_lock = threading.RLock(), threading.RLock()
-        self._closed, self._checkpoint_after = False, 0.0
+        self._closed, self._checkpoint_after, self._busy_ms = False, 0.0, -1
         self._guard = _open_guard(path)
         with _translated("open"):
             self._reading = _engine(path, writes=False).connect()
@@ -138,7 +138,11 @@ class SqliteDatabase(Database):
     def _set_busy_timeout(self, wait_s: float) -> sqlite3.Connection:
         raw = self._writing.connection.driver_connection
         assert isinstance(raw, sqlite3.Connection)
-        raw.execute(f"PRAGMA busy_timeout={max(0, int(wait_s * 1000))}")
+        wait_ms = max(0, int(wait_s * 1000))
+        wait_ms -= wait_ms % 100 if wait_ms > 1000 else 0  # so that it is seldom another than the one that is set
+        if wait_ms != self._busy_ms:
+            raw.execute(f"PRAGMA busy_timeout={wait_ms}")
+            self._busy_ms = wait_ms
         return raw
 
     def _checkpoint(self) -> None:

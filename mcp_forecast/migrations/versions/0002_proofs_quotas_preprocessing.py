@@ -20,8 +20,6 @@ _KEYS = {
     "audit_key": ("key_id",),
 }  # fmt: skip
 
-_LOOKUPS = (("at",), ("tool", "seq"), ("caller", "seq"), ("code", "seq"))
-
 
 def upgrade() -> None:
     """Bring the schema to this revision."""
@@ -111,8 +109,10 @@ def _fill_from_before() -> None:
         for name, ref in entry["refs"].items():
             row = {"seq": seq, "name": name, "ref": ref}
             bind.execute(sa.text("INSERT INTO audit_ref (seq, name, ref) VALUES (:seq, :name, :ref)"), row)
-    for name, *columns in _LOOKUPS:
-        op.create_index(f"ix_audit_entry_{name}", "audit_entry", [name, *columns])
+    not_ok = sa.text("code <> 'OK'")
+    op.create_index(
+        "ix_audit_entry_refused", "audit_entry", ["code", "seq"], sqlite_where=not_ok, postgresql_where=not_ok
+    )
     protect("audit_entry", "seq")
     bind.execute(
         sa.text(
@@ -127,8 +127,7 @@ def downgrade() -> None:
     for table in ("run_attempt", "preprocessing_report", "preprocessing", "home", *_KEYS):
         op.drop_table(table)
     release("audit_entry")
-    for name, *_ in _LOOKUPS:
-        op.drop_index(f"ix_audit_entry_{name}", "audit_entry")
+    op.drop_index("ix_audit_entry_refused", "audit_entry")
     with op.batch_alter_table("process") as processes:
         processes.drop_column("host")
     with op.batch_alter_table("audit_entry") as entries:
