@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo
 
-.PHONY: demo test lint torture benchmarks contracts wheel clean
+.PHONY: demo test lint torture benchmarks forecasting contracts wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)/.installed ## The main job on real data, from the built wheel, over MCP
@@ -30,6 +30,9 @@ benchmarks: $(VENV)/.installed ## Call overhead, cold start and forecasting, sid
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/call_overhead.py
 	$(BIN)/python benchmarks/bike_sharing.py
+
+forecasting: $(VENV)/.installed ## The forecasting table: ROW=epf_np, or all; BUDGET=small, large, naive or peers
+	$(BIN)/python benchmarks/forecasting/run.py --row $(or $(ROW),all) --budget $(or $(BUDGET),small)
 
 contracts: $(VENV)/.installed ## Write tool_contracts/mcp_forecast_contracts/v1 from the models
 	$(BIN)/mcp-forecast contracts

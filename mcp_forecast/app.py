@@ -27,6 +27,7 @@ from mcp_forecast.tool import Tool
 from mcp_forecast.tools import TOOLS
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_engine.engine import Engine
+from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
 from mcp_forecast_engine.ports import Milestone
 from mcp_forecast_engine.runtime.process import host_name, spawn
 from mcp_forecast_engine.runtime.run import Run
@@ -155,7 +156,15 @@ def open_app(settings: Settings, clock: Callable[[], float] | None = None) -> Ap
 def build_engine(settings: Settings, database: Database, clock: Callable[[], float]) -> Engine:
     """The engine on this home; also what a worker process builds."""
     artifacts = ArtifactStore(settings.home / "artifacts")
-    return Engine(database, artifacts, clock=clock, wall_limit_s=settings.wall_limit_s)
+    folder = PretrainedFolder(settings.pretrained_folder)
+    return Engine(
+        database, artifacts, clock=clock, wall_limit_s=settings.wall_limit_s, pretrained=folder, cores=_cores()
+    )
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def milestone_of(settings: Settings, *, first_epoch: bool = True) -> Milestone:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130
 # Modules that add commands of their own with `add_parser(commands)`.
-_GROUPS: Final[tuple[str, ...]] = ("audit_command", "home_command", "migrate_command", "token_command")
+_GROUPS: Final = ("audit_command", "coreml_command", "home_command", "migrate_command", "token_command")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +82,8 @@ def _add_forecast(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     made.add_argument("--series", type=_names, metavar="A,B", help="columns that tell series apart, e.g. store,product")
     made.add_argument("--wide", type=_names, metavar="A,B", help="wide table: several target columns, one series each")
     made.add_argument("--season-length", type=int, metavar="M", help="steps per season, e.g. 12 for months")
+    made.add_argument("--budget", choices=("small", "large"), default="small", help="how many models are tried")
+    made.add_argument("--holidays", metavar="CODE", help="calendar that the forecast may read: US, DE, US-CA")
     made.add_argument("--freq", help="step, if it should not be found: 15min, h, D, W-SUN, MS")
     made.add_argument("--time-format", metavar="FORMAT", help="if dates are ambiguous, e.g. %%d/%%m/%%Y")
     made.add_argument("--drop", type=_names, metavar="A,B", help="columns to leave out")
@@ -117,6 +119,8 @@ def _forecast(asked: argparse.Namespace) -> int:
         known=tuple(asked.covariates_known),
         target_only=asked.no_covariates,
         season_length=asked.season_length,
+        budget=asked.budget,
+        holidays=asked.holidays,
         future=asked.future,
         plot=asked.plot,
         csv=asked.csv,

@@ -45,6 +45,8 @@ class ForecastRequest:
     known: tuple[str, ...] = ()
     target_only: bool = False
     season_length: int | None = None
+    budget: str = "small"
+    holidays: str | None = None
     future: Path | None = None
     plot: Path | None = None
     csv: Path | None = None
@@ -122,19 +124,22 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
     dataset, warnings = await desk.call("register_dataset", arguments)
     say(report.data_report(dataset))
     say(report.warning_lines(warnings))
-    season = {} if request.season_length is None else {"season_length": request.season_length}
-    train = partial(_train, desk, {"dataset_id": dataset["dataset_id"], "horizon": request.horizon, **season}, say)
+    given = {"season_length": request.season_length, "budget": request.budget, "holidays": request.holidays}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    train = partial(_train, desk, {"dataset_id": dataset["dataset_id"], "horizon": request.horizon, **wanted}, say)
     training = await train(target_only=request.target_only)
-    needed = training["result"]["serving"]["needs_future"]
-    if needed and future is None and dataset["future_steps"] < request.horizon:
+    serving = training["result"]["serving"]
+    needed = serving["needs_future"]
+    required = [name for name in needed if name not in serving.get("optional_future", ())]
+    if required and future is None and dataset["future_steps"] < request.horizon:
         say(_retraining(training["result"], dataset["future_steps"]))
         training, needed = await train(target_only=True), []
     say(report.tried_report(training["result"]))
     say(report.trust_report(training["result"]["trust"]))
     if future is not None and not needed:
         say(report.warning_lines(["the chosen model reads no covariates, so the rows of --future were not used"]))
-    wanted = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}
-    return Answers(dataset, training, await _forecast(desk, wanted))
+    ahead = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}
+    return Answers(dataset, training, await _forecast(desk, ahead))
 
 
 async def _train(desk: Desk, wanted: Document, say: Callable[..., None], *, target_only: bool) -> Document:

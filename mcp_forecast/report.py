@@ -18,6 +18,7 @@ ARMS: Final = {
     "target_only": "target alone",
     "with_covariates": "+ covariates known ahead",
     "with_all_covariates": "+ past-only covariates",
+    "combination": "several models together",
 }
 VERDICTS: Final = {
     "trust": ("yes", "bold green", "You can act on this forecast, within its intervals."),
@@ -82,12 +83,14 @@ def trust_report(trust: Document) -> RenderableType:
 
 
 def covariate_gain(training: Document) -> str:
-    """What the chosen arm's covariates are worth, in half a sentence; empty where that was not measured."""
-    errors = {arm["arm"]: arm.get("MASE") for arm in training["tried"]}
-    chosen, alone = errors.get(training["chosen"]), errors.get("target_only")
-    if not chosen or not alone:
+    """What covariates are worth to the same model, in half a sentence; empty where that was not measured."""
+    tried = {arm["arm"]: arm for arm in training["tried"]}
+    columns = tried[training["chosen"]]["covariates"]
+    same = [arm.get("MASE") for name, arm in tried.items() if name.startswith("with_") and arm["covariates"] == columns]
+    best, alone = (same or [None])[0], tried.get("target_only", {}).get("MASE")
+    if not best or not alone:
         return ""
-    return f" (they would make the error {1 - chosen / alone:.0%} smaller: MASE {chosen:.3g} instead of {alone:.3g})"
+    return f" (they would make the error {1 - best / alone:.0%} smaller: MASE {best:.3g} instead of {alone:.3g})"
 
 
 def verdict_line(trust: Document) -> str:

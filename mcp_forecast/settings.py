@@ -47,6 +47,7 @@ class Settings:
     runs_at_once: int = _setting(50, "runs a caller may have queued or running")  # type: ignore[assignment]
     queue_limit: int = _setting(500, "runs that may wait in the home; above it new ones are turned away")  # type: ignore[assignment]
     checkpoints: str = _setting("", "folder for signed checkpoints of the log, best elsewhere; default: in the home")  # type: ignore[assignment]
+    pretrained: str = _setting("", "folder with a sub-folder per pretrained model that runs may use; default: none")  # type: ignore[assignment]
     http_host: str = _setting("127.0.0.1", "address the HTTP door binds to")  # type: ignore[assignment]
     http_port: int = _setting(8765, "port of the HTTP door")  # type: ignore[assignment]
     crash_at: str = _setting("", "fault injection for tests: the process kills itself at this named step")  # type: ignore[assignment]
@@ -55,6 +56,11 @@ class Settings:
     def address(self) -> Address:
         """Where the rows of this home are: a PostgreSQL URL, or its SQLite file."""
         return self.database or self.home / "forecast.db"
+
+    @property
+    def pretrained_folder(self) -> Path | None:
+        """Where the operator keeps pretrained models."""
+        return Path(self.pretrained) if self.pretrained else None
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -75,6 +81,8 @@ def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
     # Some clients start servers in "/": that must not open the whole disk.
     roots = found.pop("roots", None) or ((home,) if start == Path(start.anchor) else (start, home))
     caller = found.pop("caller", "") or f"local:{_user()}"
+    if found.get("pretrained"):  # workers start in another folder
+        found["pretrained"] = str((start / Path(str(found["pretrained"])).expanduser()).resolve())
     return Settings(home=home, roots=roots, caller=caller, **found)  # type: ignore[arg-type]
 
 
@@ -107,7 +115,7 @@ def child_environment(settings: Settings) -> dict[str, str]:
     Only the owner's address is kept back: a worker never migrates.
     """
     kept_back = {f"{PREFIX}DATABASE_OWNER": ""}
-    return {**os.environ, **_spelled(settings), **kept_back, **dict.fromkeys(_ONE_THREAD, "1")}
+    return {**os.environ, **_spelled(settings), **kept_back, **dict.fromkeys((*_ONE_THREAD, *_OFFLINE), "1")}
 
 
 def shown_settings(settings: Settings) -> dict[str, str]:
@@ -133,6 +141,8 @@ _RANGES = {
 }
 # Bit-identical results need one thread; the libraries read this when they are loaded.
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+# Pretrained models are read from the operator's folder; their libraries must not ask a hub for anything.
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY")
 
 
 def _parse(name: str, text: str) -> object:

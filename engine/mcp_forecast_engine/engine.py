@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mcp_forecast_engine.data.registration import DatasetRequest, PreparedDataset
     from mcp_forecast_engine.factory.plan import TrainingPlan
     from mcp_forecast_engine.factory.preprocessing import PreparedPreprocessing
+    from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
     from mcp_forecast_engine.runtime.job import Job
     from mcp_forecast_engine.serving.inference import Serving
     from mcp_forecast_engine.serving.plan import InferencePlan
@@ -39,8 +40,21 @@ class Engine:
     """Datasets, runs and forecasts of one home. Methods that take a connection run a few short statements on it."""
 
     def __init__(
-        self, database: Database, artifacts: ArtifactStore, *, clock: Callable[[], float], wall_limit_s: float
+        self,
+        database: Database,
+        artifacts: ArtifactStore,
+        *,
+        clock: Callable[[], float],
+        wall_limit_s: float,
+        pretrained: PretrainedFolder | None = None,
+        cores: int = 1,
     ) -> None:
+        """pretrained: the operator's folder of pretrained models, which only `perform` loads; plans pin it.
+
+        cores: threads that `perform` trains on; its results are the same with any number.
+        """
+        self._cores = cores
+        self._pretrained = pretrained
         self._database, self.artifacts, self._clock, self._wall_limit_s = database, artifacts, clock, wall_limit_s
         self._documents: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._served_by: Serving | None = None
@@ -117,7 +131,7 @@ class Engine:
             if by_id is not None:
                 steps = steps_from_dicts(preprocessing.steps(connection, by_id))
                 shown = preprocessing.seasons(connection, dataset_id=asked["dataset_id"], preprocessing_id=by_id)
-        return resolve(summary, self.artifacts, steps=steps, seasons=shown, **asked)
+        return resolve(summary, self.artifacts, steps=steps, seasons=shown, pretrained=self._pretrained, **asked)
 
     def plan_inference(self, **asked: Any) -> InferencePlan:
         """Pin a forecast request (arguments of `serving.request.resolve`). Raises NotFound, RunNotReady, RunFailed."""
@@ -131,13 +145,13 @@ class Engine:
         return resolve(trained, document, summary, self.artifacts, **asked)
 
     def try_inline(self, plan: InferencePlan, *, should_stop: Callable[[], bool]) -> InferencePlan:
-        """The plan with its forecast, or as it was when there are too many series or no time."""
+        """The plan with its forecast, or as it was: too many series, no time, or a model that only a worker runs."""
 
         def told(done: int, total: int, text: str) -> None:
             if should_stop():
                 raise _OutOfTime
 
-        if plan.series_count > INLINE_SERIES or should_stop():
+        if plan.series_count > INLINE_SERIES or should_stop() or not self._serving().inline(plan.body):
             return plan
         try:
             made = self._serving().document(plan.body, told)
@@ -255,11 +269,17 @@ class Engine:
 
     def perform(self, job: Job) -> bytes:
         """The work of a run, in its worker process; returns the result document's bytes."""
-        if job.run.kind == "training":
-            from mcp_forecast_engine.factory.execution import train
+        from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder, reading_from
 
-            return train(job, self.artifacts)
-        return self._serving().infer(job)
+        folder = self._pretrained or PretrainedFolder(None)
+        if job.run.kind == "training":
+            folder = folder.pinned(job.run.plan.get("pretrained", {}))
+        with reading_from(folder):
+            if job.run.kind == "training":
+                from mcp_forecast_engine.factory.execution import train
+
+                return train(job, self.artifacts, cores=self._cores)
+            return self._serving().infer(job)
 
     def _serving(self) -> Serving:
         with self._lock:

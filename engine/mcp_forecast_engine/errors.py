@@ -6,10 +6,13 @@ EngineError
 │   ├── ColumnMissing      a named column does not exist
 │   └── FrequencyUnclear   the time column has no regular step
 ├── NotFound               no dataset, run or artifact has this id
+│   └── PretrainedUnavailable  the operator's folder has no such model, or what loads it is not installed
 ├── HistoryTooShort        fewer rows than the horizon and its evaluation need
 ├── CovariatesMismatch     covariates differ from what the model was trained with
 ├── RunNotReady            the run has no result yet, or none to come
 ├── RunFailed              the run ended without a result
+├── ModelUntranslatable    the model has operations that another format lacks
+│   └── NotExportable      the model cannot be written as a file at all
 ├── ArtifactCorrupt        stored bytes do not hash to their digest
 ├── StaleEpoch             another worker took this run over; this one may write nothing
 └── StoreUnavailable       the database or the artifact folder does not answer
@@ -57,6 +60,10 @@ class NotFound(EngineError):
     """No dataset, run or artifact has this id."""
 
 
+class PretrainedUnavailable(NotFound):
+    """The operator's folder has no such pretrained model, or what loads it is not installed."""
+
+
 class HistoryTooShort(EngineError):
     """Fewer rows than the horizon and its evaluation need."""
 
@@ -71,6 +78,14 @@ class RunNotReady(EngineError):
 
 class RunFailed(EngineError):
     """The run ended without a result."""
+
+
+class ModelUntranslatable(EngineError):
+    """The model has operations that the other format, or our translation to it, lacks."""
+
+
+class NotExportable(ModelUntranslatable):
+    """The model cannot be written as a file: its weights stay where they are."""
 
 
 class ArtifactCorrupt(EngineError):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mcp_forecast.app import App
     from mcp_forecast_engine.data.registration import PreparedDataset
 
-_COLUMNS: Final = ("time", "target", "series", "wide", "freq", "time_format", "drop")
+_COLUMNS: Final = ("time", "target", "series", "wide", "freq", "time_format", "time_zone", "drop")
 CHECK_ROLES: Final = (
     "check the covariate roles; then run_training with this dataset_id and a horizon (run_preprocessing shows what is "
     "filled and merged first). To correct a role, call register_dataset again with `covariates`"

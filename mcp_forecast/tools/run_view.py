@@ -145,7 +145,7 @@ def _paged(document: dict[str, Any], page: Page, how: ResponseFormat, *, room: i
             fits = max(int((left - header) / cost), 0 if shown else 1)
             taken = min(steps - low, fits if limit is None else first + limit - end)
             if taken > 0:
-                shown.append({n: v[low : low + taken] if isinstance(v, list) else v for n, v in series.items()})
+                shown.append(_rows(series, low, taken))
                 end, left = end + taken, left - header - taken * cost
         row += steps
     cut: dict[str, Any] = {**document, "series": shown, "rows_total": row, "has_more": end < row}
@@ -154,9 +154,17 @@ def _paged(document: dict[str, Any], page: Page, how: ResponseFormat, *, room: i
     return cut
 
 
+def _rows(series: dict[str, Any], low: int, taken: int) -> dict[str, Any]:
+    """Some rows of a series: every list of it is a column, and of its explanation the lists called by_step."""
+    columns = {n: v[low : low + taken] if isinstance(v, list) else v for n, v in series.items()}
+    if "explanation" in series:
+        why = series["explanation"]
+        parts = [{**factor, "by_step": factor["by_step"][low : low + taken]} for factor in why["factors"]]
+        columns["explanation"] = {**why, "by_step": why["by_step"][low : low + taken], "factors": parts}
+    return columns
+
+
 def _characters(series: dict[str, Any], row: int) -> tuple[float, int]:
     """About how many characters a row of this series takes, and its name and column names once."""
-    columns = {name: value for name, value in series.items() if isinstance(value, list)}
-    one_row = len(json.dumps([value[row] for value in columns.values()]))
-    header = {name: 0 if name in columns else value for name, value in series.items()}
-    return one_row * 1.15, len(json.dumps(header))
+    header, one_row = (len(json.dumps(_rows(series, row, rows))) for rows in (0, 1))
+    return (one_row - header) * 1.2 + 2, header  # commas between rows

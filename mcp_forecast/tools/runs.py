@@ -45,6 +45,8 @@ def plan_training(app: App, call: Call, request: RunTrainingArguments) -> Traini
         covariates=None if request.covariates is None else tuple(request.covariates),
         season_length=request.season_length,
         test_windows=request.test_windows,
+        budget=request.budget,
+        holidays=request.holidays,
         preprocessing_id=request.preprocessing_id,
     )
 
@@ -66,6 +68,7 @@ def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferenceP
         horizon=request.horizon,
         future=request.future,
         levels=tuple(request.levels or (80, 95)),
+        explain=request.explain,
     )
     with app.database.read() as connection:
         if not app.engine.has_run(connection, plan):

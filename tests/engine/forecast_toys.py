@@ -6,7 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel, TimeAxis
+from mcp_forecast_engine.evaluation.budget import Budget
 
+# Room for the baseline and the reference model of every arm, and for nothing that costs more.
+REFERENCES_ONLY = Budget("small", 0.0)
 HOUR = 3_600
 MONDAY = 1_325_462_400  # 2012-01-02T00:00
 

@@ -5,33 +5,52 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from forecast_toys import hourly, panel_of
+from forecast_toys import REFERENCES_ONLY, hourly, panel_of
 
+from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
-from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.report import BacktestReport
 from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.models.features import tail_inputs
+from mcp_forecast_engine.models.spec import QUANTILES
 
 ARMS = ["seasonal_naive", "target_only", "with_covariates", "with_all_covariates"]
+DAYS = 80
+
+
+def judged(panel: Panel, horizon: int = 24) -> BacktestReport:
+    return backtest(panel, plan_for(panel, horizon), REFERENCES_ONLY).report
 
 
 @pytest.fixture(scope="module")
 def report() -> BacktestReport:
-    panel = hourly(120)
-    return backtest(panel, default_candidates(panel), plan_for(panel, 24))
+    panel = hourly(DAYS)
+    return backtest(panel, plan_for(panel, 24)).report
 
 
 def test_covariates_that_matter_win_and_the_report_says_by_how_much(report: BacktestReport) -> None:
-    assert [arm.name for arm in report.arms] == ARMS
-    assert report.chosen.startswith("with_")
-    naive, target, covariates, _ = (arm.metric("MASE") for arm in report.arms)
+    assert [arm.name for arm in report.arms][:4] == ARMS
+    assert "driver" in report.arm(report.chosen).covariates
+    naive, target, covariates = (report.arm(name).metric("MASE") for name in ARMS[:3])
     assert covariates < target < naive
     gain = next(c for c in report.comparisons if (c.arm, c.against) == ("with_covariates", "target_only"))
     assert gain.low is not None
     assert 0 < gain.low < gain.skill < 1
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_driver_that_wanders_beyond_its_known_range_is_followed(seed: int) -> None:
+    panel = hourly(120, seed=seed)
+    plan = plan_for(panel, 24)
+    driver, first = panel.covariates["driver"], len(panel.y) - plan.back(0)
+    assert (driver[first:] < driver[:first].min()).mean() > 0.1
+    found = judged(panel)
+    gain = next(c for c in found.comparisons if (c.arm, c.against) == ("with_covariates", "target_only"))
+    assert gain.low is not None
+    assert 0.2 < gain.low < gain.skill
+    assert "driver" in found.arm(found.chosen).covariates
 
 
 def test_intervals_hold_about_as_often_as_they_say(report: BacktestReport) -> None:
@@ -41,51 +60,53 @@ def test_intervals_hold_about_as_often_as_they_say(report: BacktestReport) -> No
 
 
 def test_the_report_is_plain_json_and_the_same_at_every_run(report: BacktestReport) -> None:
-    panel = hourly(120)
-    again = backtest(panel, default_candidates(panel), plan_for(panel, 24))
+    panel = hourly(DAYS)
+    again = backtest(panel, plan_for(panel, 24)).report
     first, second = (json.dumps(r.to_dict(), allow_nan=False) for r in (report, again))
     assert first == second
     assert all(metric["definition"] for arm in report.to_dict()["arms"] for metric in arm["metrics"])
 
 
 def test_what_happens_in_the_test_part_changes_neither_settings_nor_choice(report: BacktestReport) -> None:
-    panel = hourly(120)
+    panel = hourly(DAYS)
     plan = plan_for(panel, 24)
     test = np.arange(len(panel.y)) >= len(panel.y) - plan.back(plan.validation_windows)
-    other = backtest(replace(panel, y=np.where(test, 1e3, panel.y)), default_candidates(panel), plan)
+    other = backtest(replace(panel, y=np.where(test, 1e3, panel.y)), plan).report
     assert other.chosen == report.chosen
+    assert other.choice == report.choice
+    assert [one.to_dict() for one in other.tried] == [one.to_dict() for one in report.tried]
     for mine, theirs in zip(report.arms, other.arms, strict=True):
         assert mine.settings == theirs.settings
         assert mine.validation_mase == theirs.validation_mase
 
 
 def test_a_covariate_that_says_nothing_is_not_chosen_over_the_target_alone() -> None:
-    panel = hourly(120, effect=0.0)
-    report = backtest(panel, default_candidates(panel), plan_for(panel, 24))
+    report = judged(hourly(60, effect=0.0))
     target, covariates = report.arm("target_only"), report.arm("with_covariates")
-    assert report.chosen == "target_only"
+    assert report.arm(report.chosen).covariates == ()
     assert covariates.metric("MASE") < 1.1 * target.metric("MASE")
 
 
 def test_progress_counts_up_to_its_total_and_a_stop_is_obeyed() -> None:
     panel = hourly(40)
     plan, seen = plan_for(panel, 24), []
-    backtest(panel, default_candidates(panel), plan, on_progress=lambda *told: seen.append(told))
-    assert [done for done, _, _ in seen] == list(range(1, len(seen) + 1))
-    assert {total for _, total, _ in seen} == {len(seen)}
+    backtest(panel, plan, on_progress=lambda *told: seen.append(told))
+    done = [done for done, _, _ in seen]
+    assert done == sorted(set(done))
+    assert {total for _, total, _ in seen} == {done[-1]}
 
     def stop(done: int, total: int, text: str) -> None:
         if done == 3:
             raise InterruptedError(f"after {done} of {total}")
 
     with pytest.raises(InterruptedError, match="after 3 of"):
-        backtest(panel, default_candidates(panel), plan, on_progress=stop)
+        backtest(panel, plan, on_progress=stop)
 
 
-def test_three_horizons_and_a_season_are_enough_and_little_evidence_is_said() -> None:
-    y = 10 + np.sin(np.arange(30) * 2 * np.pi / 12) + np.random.default_rng(0).normal(size=30) * 0.1
+def test_two_horizons_and_a_season_are_enough_and_little_evidence_is_said() -> None:
+    y = 10 + np.sin(np.arange(25) * 2 * np.pi / 12) + np.random.default_rng(0).normal(size=25) * 0.1
     panel = panel_of([y], season_length=12, freq="1")
-    report = backtest(panel, default_candidates(panel), plan_for(panel, 6))
+    report = judged(panel, 6)
     assert any("little evidence" in warning for warning in report.warnings)
     trust = judge(report)
     assert trust.verdict in ("caution", "do_not_trust")
@@ -94,10 +115,11 @@ def test_three_horizons_and_a_season_are_enough_and_little_evidence_is_said() ->
 
 
 def test_one_row_less_is_refused_with_the_number_needed() -> None:
-    panel = panel_of([np.arange(29.0)], season_length=12, freq="1")
-    with pytest.raises(HistoryTooShort, match="needs 30") as refusal:
+    panel = panel_of([np.arange(24.0)], season_length=12, freq="1")
+    with pytest.raises(HistoryTooShort, match="needs 25") as refusal:
         plan_for(panel, 6)
-    assert refusal.value.allowed == {"rows": 30, "horizon": 5}
+    assert refusal.value.allowed == {"rows": 25, "horizon": 5}
+    plan_for(panel, 5)
 
 
 def test_many_series_of_different_lengths_with_static_facts_are_pooled() -> None:
@@ -107,25 +129,25 @@ def test_many_series_of_different_lengths_with_static_facts_are_pooled() -> None
         for i, n in enumerate(draw.integers(70, 100, size=30))
     ]
     panel = panel_of(
-        [*series, np.arange(15.0)],
+        [*series, np.arange(12.0)],
         season_length=12,
         freq="1",
         static={"kind": [float(i % 5) for i in range(31)]},
         categories={"kind": ("a", "b", "c", "d", "e")},
     )
-    report = backtest(panel, default_candidates(panel), plan_for(panel, 6))
+    report = judged(panel, 6)
     assert report.series == 30
     assert any("1 of 31 series are too short" in warning for warning in report.warnings)
     model = fit_arm(panel, report.arm("with_covariates"))
     found = model.quantiles(tail_inputs(panel, model.path.layout))
-    assert found.shape == (31, 6, 11)
+    assert found.shape == (31, 6, len(QUANTILES))
     assert np.isfinite(found).all()
 
 
 def test_counts_are_never_forecast_below_zero_and_quantiles_never_cross() -> None:
     draw = np.random.default_rng(4)
     panel = panel_of([draw.poisson(0.4, size=400).astype(float)], season_length=7, freq="1")
-    report = backtest(panel, default_candidates(panel), plan_for(panel, 7))
+    report = judged(panel, 7)
     for arm in report.arms:
         model = fit_arm(panel, arm)
         found = model.quantiles(tail_inputs(panel, model.path.layout))
@@ -136,7 +158,7 @@ def test_counts_are_never_forecast_below_zero_and_quantiles_never_cross() -> Non
 def test_the_verdict_follows_skill_coverage_and_evidence(report: BacktestReport) -> None:
     good = judge(report)
     assert good.verdict == "trust"
-    assert [arm["name"] for arm in good.tried] == ARMS
+    assert [arm["name"] for arm in good.tried][:4] == ARMS
     assert "driver" in good.notes[0]
     worse = tuple(replace(c, skill=-0.2, low=-0.3, high=-0.1) for c in report.comparisons)
     assert judge(replace(report, comparisons=worse)).verdict == "do_not_trust"
@@ -150,7 +172,7 @@ def test_the_baseline_is_the_plain_rule_recomputed_by_hand() -> None:
     y = 50 + np.arange(400) * 0.5 + 20 * np.sin(np.arange(400) * 2 * np.pi / 12) + draw.normal(size=400) * 4
     panel = panel_of([y], season_length=12, freq="1")
     plan = plan_for(panel, 18)
-    report = backtest(panel, default_candidates(panel), plan)
+    report = backtest(panel, plan, REFERENCES_ONLY).report
     errors = []
     for window in range(plan.validation_windows, plan.windows):
         origin = len(y) - plan.back(window)

@@ -7,22 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from forecast_toys import hourly, panel_of
+from forecast_toys import REFERENCES_ONLY, hourly, panel_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import backtest
-from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.losses import METRICS, Losses, read_losses
 from mcp_forecast_engine.evaluation.pairing import pair
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.report import BacktestReport
 from mcp_forecast_engine.evaluation.resampling import block_of, skill_of
 
+DAYS = 80
+
 
 def judged(panel: Panel, horizon: int = 24, **windows: int) -> BacktestReport:
-    return backtest(panel, default_candidates(panel), plan_for(panel, horizon, **windows))
+    return backtest(panel, plan_for(panel, horizon, **windows), REFERENCES_ONLY).report
 
 
 def without(panel: Panel) -> Panel:
@@ -42,25 +43,26 @@ def losses(mine: np.ndarray, *, first: int = 0) -> Losses:
 
 @pytest.fixture(scope="module")
 def full() -> BacktestReport:
-    return judged(hourly(120))
+    return judged(hourly(DAYS))
 
 
 @pytest.fixture(scope="module")
 def bare() -> BacktestReport:
-    return judged(without(hourly(120)))
+    return judged(without(hourly(DAYS)))
 
 
 def test_runs_on_different_datasets_are_paired_where_series_and_truth_are_the_same(
     full: BacktestReport, bare: BacktestReport
 ) -> None:
-    found = pair(full.losses, full.chosen, bare.losses, bare.chosen)
+    found = pair(full.losses, full.chosen, bare.losses, "seasonal_naive")
     assert found.reason is None
     assert found.notes == ()
     assert found.count == full.plan.test_windows
     assert found.steps == full.scored_steps
-    within = next(c for c in full.comparisons if (c.arm, c.against, c.metric) == (full.chosen, "target_only", "MASE"))
+    asked = (full.chosen, "seasonal_naive", "MASE")
+    within = next(c for c in full.comparisons if (c.arm, c.against, c.metric) == asked)
     gain = found.skills["MASE"]
-    # target_only inside the first run is the second run, so the comparison across runs is the one within.
+    # Seasonal naive inside the first run is that of the second run, so the comparison across runs is the one within.
     assert (gain.value, gain.low, gain.high) == (within.skill, within.low, within.high)
     assert gain.probability_better == 1.0
 
@@ -112,7 +114,7 @@ def test_a_run_paired_with_itself_shows_no_difference(full: BacktestReport) -> N
 
 
 def test_other_truth_other_series_and_other_windows_are_not_paired(full: BacktestReport) -> None:
-    panel = hourly(120)
+    panel = hourly(DAYS)
     for other, told in (
         (replace(panel, y=panel.y + 1), "actual values"),
         (replace(panel, unique_id=("another",)), "other series"),
@@ -126,7 +128,7 @@ def test_other_truth_other_series_and_other_windows_are_not_paired(full: Backtes
 
 
 def test_a_corrected_value_leaves_out_its_window_and_says_so(bare: BacktestReport) -> None:
-    panel = without(hourly(120))
+    panel = without(hourly(DAYS))
     y = panel.y.copy()
     y[-1] += 5
     report = judged(replace(panel, y=y))
@@ -136,7 +138,7 @@ def test_a_corrected_value_leaves_out_its_window_and_says_so(bare: BacktestRepor
 
 
 def test_windows_that_only_one_run_has_are_left_out_and_said(bare: BacktestReport) -> None:
-    fewer = judged(without(hourly(120)), test_windows=10, validation_windows=10)
+    fewer = judged(without(hourly(DAYS)), test_windows=10, validation_windows=10)
     found = pair(fewer.losses, fewer.chosen, bare.losses, bare.chosen)
     assert (found.count, found.mine) == (10, 10)
     assert any("10 test windows are in both" in note for note in found.notes)
@@ -167,7 +169,7 @@ def _first(panel: Panel, series: int) -> Panel:
 
 
 def test_filled_steps_are_neither_scored_nor_part_of_the_truth() -> None:
-    panel = without(hourly(120))
+    panel = without(hourly(DAYS))
     observed = panel.observed.copy()
     observed[-30:-20] = False
     one = judged(replace(panel, observed=observed))

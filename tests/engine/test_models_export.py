@@ -10,7 +10,7 @@ from forecast_toys import hourly, panel_of
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.windows import window_at
-from mcp_forecast_engine.models.calibration import CalibratedModel, Calibration, Spread
+from mcp_forecast_engine.models.calibration import CalibratedModel, Calibration, Spread, Unit
 from mcp_forecast_engine.models.contract import KEY, contract_of, read_contract
 from mcp_forecast_engine.models.export import export_onnx
 from mcp_forecast_engine.models.features import tail_inputs
@@ -26,7 +26,9 @@ def calibrated(
 ) -> CalibratedModel:
     spec = spec_for(panel, 24, roles=roles)
     offsets = np.sort(np.random.default_rng(0).normal(size=(24, len(QUANTILES))) * 0.2, axis=1)
-    return CalibratedModel(MODELS[family].fit(panel, spec, settings), Calibration(offsets, spread, phase))
+    return CalibratedModel(
+        MODELS[family].fit(panel, spec, settings), Calibration(offsets, Unit("identity", spread), phase)
+    )
 
 
 CASES = {
@@ -110,7 +112,7 @@ def test_a_long_horizon_with_many_covariates_is_averaged_in_blocks_in_the_file_t
     spec = spec_for(history, 48, roles=("known_future",))
     path = MODELS["direct_ridge"].fit(history, spec, CASES["pooled"][1])
     assert path.design.blocks < 48
-    model = CalibratedModel(path, Calibration(np.zeros((48, len(QUANTILES))), "level", None))
+    model = CalibratedModel(path, Calibration(np.zeros((48, len(QUANTILES))), Unit("identity", "level"), None))
     inputs = tail_inputs(history, path.layout)
     found = load_model(export_onnx(model, contract_of(model, panel))).run(inputs)
     np.testing.assert_allclose(found, model.quantiles(inputs), rtol=1e-4, atol=1e-5)
@@ -120,6 +122,6 @@ def test_a_series_without_calendar_or_covariates_needs_only_its_target() -> None
     panel = panel_of([np.random.default_rng(0).normal(size=90)], season_length=1, freq="1")
     spec = spec_for(panel, 4)
     path = MODELS["direct_ridge"].fit(panel, spec, {"transform": "identity", "aligned": False, "members": [[1.0, 1.0]]})
-    model = CalibratedModel(path, Calibration(np.zeros((4, len(QUANTILES))), "level", None))
+    model = CalibratedModel(path, Calibration(np.zeros((4, len(QUANTILES))), Unit("identity", "level"), None))
     file = onnx.load_from_string(export_onnx(model, contract_of(model, panel)))
     assert [part.name for part in file.graph.input] == ["target"]

@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from forecast_toys import hourly, panel_of
+from forecast_toys import REFERENCES_ONLY, hourly, panel_of
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt, CovariatesMismatch
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
-from mcp_forecast_engine.evaluation.candidates import default_candidates
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.contract import contract_of
@@ -29,7 +28,7 @@ def tail() -> Panel:
 
 @pytest.fixture(scope="module")
 def content(tail: Panel) -> bytes:
-    report = backtest(tail, default_candidates(tail), plan_for(tail, 24))
+    report = backtest(tail, plan_for(tail, 24), REFERENCES_ONLY).report
     model = fit_arm(tail, report.arm("with_covariates"))
     return export_onnx(model, contract_of(model, tail, schema="sha256:00"))
 
@@ -73,19 +72,19 @@ def test_category_codes_are_read_by_name_not_by_number(tail: Panel, content: byt
 def test_thousands_of_series_come_in_batches_that_can_be_stopped() -> None:
     draw = np.random.default_rng(0)
     panel = panel_of([draw.gamma(2, 10, size=60) for _ in range(600)], season_length=7, freq="1")
-    report = backtest(panel, default_candidates(panel), plan_for(panel, 7))
+    report = backtest(panel, plan_for(panel, 7), REFERENCES_ONLY).report
     model = fit_arm(panel, report.arm(report.chosen))
     session = load_model(export_onnx(model, contract_of(model, panel)))
     seen: list[str] = []
     found = forecast(session, panel, on_progress=lambda _done, _total, text: seen.append(text))
-    assert seen == ["256 of 600 series", "512 of 600 series", "600 of 600 series"]
+    assert seen == [f"{done} of 600 series" for done in (128, 256, 384, 512, 600)]
     expected = model.quantiles(tail_inputs(panel, model.path.layout))
     np.testing.assert_allclose(found.quantiles, expected, rtol=1e-4, atol=1e-4)
 
     def stop(done: int, total: int, text: str) -> None:
         raise InterruptedError(f"after {done} of {total}")
 
-    with pytest.raises(InterruptedError, match="after 1 of 3"):
+    with pytest.raises(InterruptedError, match="after 1 of 5"):
         forecast(session, panel, on_progress=stop)
 
 

@@ -21,6 +21,8 @@ from mcp_forecast.settings import read_settings
 from mcp_forecast.tools.comparison import answer_of
 from mcp_forecast.tools.length import length
 from mcp_forecast_contracts.catalogue import documents
+from mcp_forecast_engine.evaluation.losses import read_losses
+from mcp_forecast_engine.evaluation.pairing import pair as paired
 from mcp_forecast_engine.factory.comparing import TrainedRun, compare_runs
 
 MOST = 8_000
@@ -96,16 +98,11 @@ def test_a_better_run_is_named_with_how_sure_that_is(desk: Desk, runs: dict[str,
 
 
 def test_the_interval_is_the_one_of_the_stored_losses(desk: Desk, runs: dict[str, str]) -> None:
-    (pair,) = (p for p in compared(desk, runs["unread"], runs["full"])["result"]["pairs"] if p["metric"] == "WQL")
-    trained = desk.call("get_run_status", {"run_id": runs["full"], "response_format": "detailed"})["result"]["result"]
-    within = next(
-        c
-        for c in trained["evaluation"]["comparisons"]
-        if (c["arm"], c["against"], c["metric"]) == ("with_covariates", "target_only", "WQL")
-    )
-    assert (pair["skill"], pair["low"], pair["high"]) == pytest.approx(
-        (within["skill"], within["low"], within["high"]), rel=1e-3
-    )
+    (told,) = (p for p in compared(desk, runs["unread"], runs["full"])["result"]["pairs"] if p["metric"] == "WQL")
+    one, other = (trained(desk, runs[name]).evaluation for name in ("full", "unread"))
+    stored = [(read_losses(found["losses"]), found["chosen"]) for found in (one, other)]
+    skill = paired(*stored[0], *stored[1]).skills["WQL"]
+    assert (told["skill"], told["low"], told["high"]) == pytest.approx((skill.value, skill.low, skill.high), rel=1e-3)
 
 
 def test_runs_that_forecast_the_same_have_no_winner(desk: Desk, runs: dict[str, str]) -> None:
@@ -143,7 +140,7 @@ def test_only_what_differs_is_told_in_the_order_of_the_runs(desk: Desk, runs: di
     found = {one["field"]: one["values"] for one in result["differences"]}
     assert [run["run_id"] for run in result["runs"]] == [runs["unread"], runs["full"]]
     assert found["covariates"] == ["none", "promotion"]
-    assert found["chosen"] == ["target_only", "with_covariates"]
+    assert found["chosen"] == [trained(desk, runs[name]).evaluation["chosen"] for name in ("unread", "full")]
     assert not {"dataset_id", "horizon", "season_length", "engine_release"} & set(found)
     assert all(one != other for one, other in found.values())
 

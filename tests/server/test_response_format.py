@@ -157,7 +157,7 @@ def test_a_wide_dataset_is_described_page_by_page(desk: Desk, made: dict[str, st
 
 def test_artifacts_are_listed_in_both_formats(desk: Desk, made: dict[str, str]) -> None:
     concise, detailed = both(desk, "list_artifacts", limit=100)
-    assert concise["total"] == detailed["total"] == 6
+    assert concise["total"] == detailed["total"] == 7
     assert [one["digest"] for one in detailed["artifacts"]][: len(concise["artifacts"])] == [
         one["digest"] for one in concise["artifacts"]
     ]

@@ -71,6 +71,9 @@ class RegisterDatasetArguments(Arguments):
         list[CovariateCorrection] | None,
         Field(max_length=500, description="corrections of the inferred covariate schema, e.g. a role of known_future"),
     ] = None
+    time_zone: Annotated[
+        Name | None, Field(description="zone of the wall clock if the times have zones, e.g. Europe/Berlin")
+    ] = None
     drop: Annotated[list[Name] | None, Field(max_length=500, description="columns to leave out, e.g. row numbers")] = (
         None
     )
@@ -117,6 +120,9 @@ class DatasetAnswer(Answer):
     longest: Annotated[int, Field(description="rows of the longest series")]
     covariates: Annotated[list[CovariateAnswer], Field(description="the first ones; describe_dataset shows all")]
     covariates_total: int
+    covariate_schema_hash: Annotated[
+        str | None, Field(description="digest of all covariates: name, type, role, nullable, source, categories")
+    ] = None
     next_step: str
 
 
@@ -154,7 +160,7 @@ class DescribeDatasetAnswer(DatasetAnswer):
 
 REGISTER_DATASET: Final = Contract(
     name="register_dataset",
-    version="0.2.0",
+    version="0.3.0",
     title="Register a dataset",
     description=(
         "Turn a CSV or Parquet file (or inline rows) into an immutable dataset to forecast from; start here. Time, "
@@ -181,7 +187,7 @@ REGISTER_DATASET: Final = Contract(
 )
 DESCRIBE_DATASET: Final = Contract(
     name="describe_dataset",
-    version="0.2.0",
+    version="0.3.0",
     title="Describe a dataset",
     description=(
         "Show what is in a dataset: columns and their roles with reasons, step, span, gaps, covariate statistics, "

@@ -33,7 +33,7 @@ class RunTrainingArguments(Arguments):
     horizon: Annotated[Int, Field(ge=1, le=8760, description="steps ahead to forecast, e.g. 24 for a day of hours")]
     profile: Annotated[
         Literal["default"],
-        Field(description="named set of training choices; default tries every arm and picks by validation"),
+        Field(description="named set of training choices; default picks columns, models and their mix by validation"),
     ] = "default"
     covariates: Annotated[
         list[Name] | None,
@@ -44,6 +44,17 @@ class RunTrainingArguments(Arguments):
     ] = None
     test_windows: Annotated[
         Int | None, Field(ge=1, le=400, description="rolling origins the forecast is judged on; default by length")
+    ] = None
+    budget: Annotated[
+        Literal["small", "large"],
+        Field(description="how many models are tried: seconds of CPU (small), or about a minute (large)"),
+    ] = "small"
+    holidays: Annotated[
+        str | None,
+        Field(
+            pattern="^[A-Z]{2,3}(-[A-Za-z0-9][A-Za-z0-9 .'-]{0,39})?$",
+            description='public holidays as known-future covariates, sent by nobody: country code, e.g. "US", "US-CA"',
+        ),
     ] = None
     preprocessing_id: Annotated[
         PreprocessingId | None, Field(description="steps of run_preprocessing; left out: the default steps")
@@ -102,8 +113,12 @@ class RunInferenceArguments(Arguments):
     ] = None
     levels: Annotated[
         list[Level] | None,
-        Field(min_length=1, max_length=5, description="intervals in per cent: 20, 40, 60, 80, 95; default [80, 95]"),
+        Field(min_length=1, max_length=6, description="intervals in %: 20, 40, 60, 80, 90, 95; default [80, 95]"),
     ] = None
+    explain: Annotated[
+        bool,
+        Field(description="also say how much each covariate, recent history and calendar moved it; at most 50 series"),
+    ] = False
     wait_s: Annotated[Int, Field(ge=0, le=25, description="answer inline if done within this; else a handle")] = 10
     idempotency_key: Key | None = None
 
@@ -164,7 +179,7 @@ class ListRunsAnswer(Answer):
 
 RUN_TRAINING: Final = Contract(
     name="run_training",
-    version="0.2.0",
+    version="0.3.0",
     title="Train and judge a forecast",
     description=(
         "Train on a dataset and judge the forecast by rolling-origin evaluation; returns a run_id at once, then "
@@ -200,7 +215,7 @@ RUN_TRAINING: Final = Contract(
 )
 RUN_INFERENCE: Final = Contract(
     name="run_inference",
-    version="0.2.0",
+    version="0.3.0",
     title="Forecast",
     description=(
         "Forecast with a finished training run: median, and quantile intervals that never cross, for each series "
@@ -224,6 +239,7 @@ RUN_INFERENCE: Final = Contract(
             "run_id": "run_89abcdef0123456789abcdef",
             "future": [{"ds": "2025-02-01", "temp": 4.5}, {"ds": "2025-02-02", "temp": 3.0}],
             "levels": [80],
+            "explain": True,
         },
     ),
 )  # fmt: skip

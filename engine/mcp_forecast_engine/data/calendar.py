@@ -11,6 +11,7 @@ from mcp_forecast_engine.data.frequency import DAY, HOUR, MONTHS, WEEKDAYS, Freq
 Features = tuple[tuple[str, ...], NDArray[np.float64]]
 
 YEAR_DAYS = 365.2425
+_HOURS = tuple(f"hour_{hour:02d}" for hour in range(24))
 
 
 def calendar_features(ds: NDArray[np.int64], axis: TimeAxis) -> Features:
@@ -54,7 +55,7 @@ def _month_blocks(ds: NDArray[np.int64], step: Frequency) -> list[Features]:
 
 
 def _hour(ds: NDArray[np.int64]) -> Features:
-    return _one_hot(ds % DAY // HOUR, tuple(f"hour_{hour:02d}" for hour in range(24)))
+    return _one_hot(ds % DAY // HOUR, _HOURS)
 
 
 def _weekday(ds: NDArray[np.int64], days: int) -> Features:

@@ -18,6 +18,7 @@ from mcp_forecast_engine.data.magnitude import require_carried, require_readable
 from mcp_forecast_engine.data.profile import CovariateProfile, Profile, profile_frame
 from mcp_forecast_engine.data.reading import Table
 from mcp_forecast_engine.data.schema import CovariateSchema, DatasetSchema, code_covariates, describe_rows
+from mcp_forecast_engine.data.times import CONVERTED
 from mcp_forecast_engine.errors import ArtifactCorrupt, DataInvalid
 
 FORMAT = "mcp-forecast-dataset/1"
@@ -40,8 +41,8 @@ def build_dataset(table: Table, request: ColumnRoles) -> Dataset:
     """
     layout = resolve_columns(table, request)
     rows = long_rows(table, layout, request)
-    coded = code_covariates(rows, request)
-    schema = describe_rows(rows, layout, request, coded)
+    coded, left_out = code_covariates(rows, request)
+    schema = describe_rows(rows, layout, request, coded, left_out)
     if np.isnan(rows.y).all():
         raise DataInvalid("the target has no value at all", field="target", next_step="name the column to forecast")
     require_carried(rows.y)
@@ -67,7 +68,7 @@ def encode(dataset: Dataset) -> bytes:
         "unique_id": frame.unique_id,
         "roles": dict(frame.roles),
         "categories": {name: list(words) for name, words in frame.categories.items()},
-        "schema": asdict(dataset.schema),
+        "schema": _plain(dataset.schema),
         "profile": asdict(dataset.profile),
     }
     text = json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
@@ -116,6 +117,12 @@ def _npy(values: NDArray[Any]) -> bytes:
     return member.getvalue()
 
 
+def _plain(schema: DatasetSchema) -> dict[str, Any]:
+    """The schema as JSON values; without a zone as it was written before zones were kept, so that no digest moves."""
+    plain = asdict(schema)
+    return plain if schema.zone is not None else {name: value for name, value in plain.items() if name != "zone"}
+
+
 def _schema(plain: dict[str, Any]) -> DatasetSchema:
     covariates = (CovariateSchema(**{**c, "categories": tuple(c["categories"])}) for c in plain["covariates"])
     return DatasetSchema(
@@ -126,7 +133,14 @@ def _schema(plain: dict[str, Any]) -> DatasetSchema:
         axis=TimeAxis(**plain["axis"]),
         covariates=tuple(covariates),
         warnings=tuple(plain["warnings"]),
+        zone=plain.get("zone") or _told_zone(plain["warnings"]),
     )
+
+
+def _told_zone(warnings: list[str]) -> str | None:
+    """The zone of a dataset that was stored before the schema kept it: its note on reading says it."""
+    told = (warning.partition(CONVERTED)[2] for warning in warnings if CONVERTED in warning)
+    return next(told, None)
 
 
 def _profile(plain: dict[str, Any]) -> Profile:

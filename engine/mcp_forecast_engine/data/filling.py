@@ -81,7 +81,8 @@ _AHEAD: Final = (
 def fill_covariates(draft: Draft, step: FillCovariates) -> tuple[Draft, StepRecord]:
     """Fill covariates forward, and backward only before their first value; raises DataInvalid for empty ones by name.
 
-    Known-future covariates are filled up to their last given value only: what lies beyond stays unknown.
+    After the last target nothing is filled: a known-future value that is absent there was not sent, and what stands in
+    for it is a matter of the model's contract. What all series share is known where one of them gives it.
     """
     frame = draft.frame
     tail = rows_after_last(frame.y, frame.offsets)
@@ -93,9 +94,8 @@ def fill_covariates(draft: Draft, step: FillCovariates) -> tuple[Draft, StepReco
             raise DataInvalid(
                 f"covariate {name!r} has no value at all", field="covariates", next_step=f"drop {name!r} or complete it"
             )
-        open_end = rows_after_last(values, frame.offsets) if frame.roles[name] == "known_future" else tail
         shared = _from_others(frame, values) if frame.roles[name] == "known_future" else values
-        covariates[name] = filled = _fill_column(frame, name, shared, unknown=open_end & tail)
+        covariates[name] = filled = _fill_column(frame, name, shared, unknown=tail)
         rows = np.flatnonzero(np.isnan(values) & ~np.isnan(filled))
         if len(rows):
             counts[name] = len(rows)

@@ -51,8 +51,8 @@ class Panel:
     unique_id: S names, sorted. offsets: int64 (S + 1). ds: int64 (N), one step of `axis.freq` apart within a series.
     y: float64 (N), finite. observed: bool (N), False where preprocessing filled or clipped `y` (never scored).
     covariates: name -> float64 (N), finite. roles, categories, axis: as in Frame. season_length: steps per season, m.
-    future: known-future covariates after each series' last `y`: name -> float64 (S, F), or empty when none was given
-    (F >= 0 steps are known for every series); future_ds: int64 (S, F).
+    future: known-future covariates after each series' last `y`: name -> float64 (S, F), where F >= 0 steps are known
+    for every series and may differ between names; future_ds: int64 (S, least F), or of no step where there is none.
     """
 
     unique_id: tuple[str, ...]

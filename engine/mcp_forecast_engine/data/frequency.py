@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -35,6 +36,7 @@ class Frequency:
     phase: int = 0
 
 
+@lru_cache(maxsize=256)  # asked several times for every forecast
 def parse_frequency(alias: str) -> Frequency:
     """Read an offset alias such as "15min", "h", "D", "B", "W-FRI", "MS", "QS" or "1"; raises DataInvalid."""
     text = _WORDS.get(alias.strip().lower(), alias.strip())

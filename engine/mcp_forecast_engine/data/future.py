@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.data.frequency import parse_frequency
 from mcp_forecast_engine.data.grid import next_stamps
 from mcp_forecast_engine.data.longform import number_text
+from mcp_forecast_engine.data.magnitude import LARGEST
 from mcp_forecast_engine.data.profile import time_text
 from mcp_forecast_engine.data.reading import Column
 from mcp_forecast_engine.data.schema import CovariateSchema, DatasetSchema
@@ -23,14 +24,21 @@ Row = Mapping[str, Any]
 
 
 def with_future(
-    panel: Panel, schema: DatasetSchema, rows: Sequence[Row], horizon: int, names: Sequence[str]
+    panel: Panel,
+    schema: DatasetSchema,
+    rows: Sequence[Row],
+    horizon: int,
+    names: Sequence[str],
+    *,
+    optional: Collection[str] = (),
 ) -> tuple[Panel, int]:
     """The panel with the future that the rows give, every named covariate for each series and step, and rows left over.
 
-    names: known-future covariates the model reads. horizon: the steps the model was trained for, because each step it
-    forecasts reads the future of all of them. Left over are rows outside these steps, or of series that preprocessing
-    left out. Raises DataInvalid for rows without series or time, values of the wrong type, times between the steps, and
-    where every row is left over; CovariatesMismatch for steps and columns that are absent.
+    names: known-future covariates the model reads; optional: those of them that may be absent, and are NaN then. What
+    the panel knows of other columns (derived ones) stays. horizon: the steps the model was trained for, because each
+    step it forecasts reads the future of all of them. Left over are rows outside these steps, or of series that
+    preprocessing left out. Raises DataInvalid for rows without series or time, values of the wrong type, times
+    between the steps, and where every row is left over; CovariatesMismatch for steps and columns that are absent.
     """
     last = panel.ds[panel.offsets[1:] - 1]
     ends = next_stamps(last, horizon + 1, parse_frequency(panel.axis.freq))
@@ -47,9 +55,10 @@ def with_future(
             between.append(int(at))
             continue
         left += not found
-        for place in found:
-            for covariate in coded.values():
-                future[covariate.name][place] = _value(row, covariate)
+        for covariate in coded.values():
+            value = _value(row, covariate)
+            for place in found:
+                _put(future[covariate.name], place, value, covariate.name, panel, stamps)
     if between:
         raise _between(between, panel, stamps)
     if left == len(rows):
@@ -57,8 +66,12 @@ def with_future(
             f"none of the {left} future rows lies within the {horizon} steps after the data",
             field="future", allowed=_needed(panel, stamps), next_step="send one row per series and step",
         )  # fmt: skip
-    _require_complete(future, panel, stamps)
-    return replace(panel, future={**future}, future_ds=stamps), left
+    for name, values in future.items():  # what the rows leave open, the data may hold
+        own = panel.future.get(name, np.zeros((len(values), 0)))[:, :horizon]
+        part = values[:, : own.shape[1]]
+        part[np.isnan(part)] = own[np.isnan(part)]
+    _require_complete({name: values for name, values in future.items() if name not in optional}, panel, stamps)
+    return replace(panel, future={**panel.future, **future}, future_ds=stamps), left
 
 
 def _between(times: list[int], panel: Panel, stamps: NDArray[np.int64]) -> DataInvalid:
@@ -96,7 +109,19 @@ def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:
         code = {word: i for i, word in enumerate(words)}
         column = Column("text", np.array([code[t] for t in texts], np.int32), tuple(words))
     wanted = "step" if schema.axis.kind == "integer" and column.kind == "number" else None
-    return read_times(column, name=schema.time, time_format=wanted, time_zone=None).ds
+    times = read_times(column, name=schema.time, time_format=wanted, time_zone=schema.zone)
+    if times.kind != schema.axis.kind:
+        raise DataInvalid(
+            f"{schema.time!r} of the future rows holds {'dates' if times.kind == 'calendar' else 'step numbers'}",
+            field="future", allowed="step numbers" if schema.axis.kind == "integer" else "dates",
+            next_step="send the times as the dataset has them",
+        )  # fmt: skip
+    if times.zone is not None and schema.zone is None and column.kind == "text":
+        raise DataInvalid(
+            f"{schema.time!r} of the future rows has a time zone, the dataset's times have none", field="future",
+            allowed="times of the dataset's wall clock, without a zone", next_step="leave the zone out",
+        )  # fmt: skip
+    return times.ds
 
 
 def _series(rows: Sequence[Row], schema: DatasetSchema, panel: Panel) -> list[list[str]]:
@@ -120,6 +145,26 @@ def _series(rows: Sequence[Row], schema: DatasetSchema, panel: Panel) -> list[li
     return found
 
 
+def _put(
+    values: NDArray[np.float64],
+    place: tuple[int, int],
+    value: float,
+    name: str,
+    panel: Panel,
+    stamps: NDArray[np.int64],
+) -> None:
+    """Keep what a row gives; rows of one step may share its columns among them, but not contradict each other."""
+    if np.isnan(value):
+        return
+    if not np.isnan(values[place]) and values[place] != value:
+        at = time_text(int(stamps[place]), panel.axis)
+        raise DataInvalid(
+            f"two future rows give {name!r} of {panel.unique_id[place[0]]!r} at {at} different values", field="future",
+            allowed="one value per series and step", next_step="send each step once",
+        )  # fmt: skip
+    values[place] = value
+
+
 def _label(value: Any) -> str:
     return number_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
@@ -137,8 +182,14 @@ def _value(row: Row, covariate: CovariateSchema) -> float:
                 allowed=list(covariate.categories[:50]),
             )
         return float(covariate.categories.index(text))
-    if not isinstance(value, int | float):
-        raise DataInvalid(f"{covariate.name!r} is {value!r} in the future rows", field="future", allowed=covariate.type)
+    fits = isinstance(value, int | float) and not abs(value) > LARGEST
+    # Between 0 and 1 too: of a flag, a longer step has its mean.
+    if not fits or (covariate.type == "boolean" and (value < 0 or value > 1)):
+        raise DataInvalid(
+            f"{covariate.name!r} is {value!r} in the future rows, which is not {covariate.type}", field="future",
+            allowed={"boolean": "true or false, 1 or 0"}.get(covariate.type, "a number that float32 carries"),
+            next_step="send values of the type that training had",
+        )  # fmt: skip
     return float(value)
 
 

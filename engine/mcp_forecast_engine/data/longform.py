@@ -19,6 +19,7 @@ from mcp_forecast_engine.data.frequency import (
     parse_frequency,
     step_text,
 )
+from mcp_forecast_engine.data.one_step import other_steps
 from mcp_forecast_engine.data.reading import Column, Table
 from mcp_forecast_engine.data.times import read_times
 from mcp_forecast_engine.errors import DataInvalid
@@ -41,6 +42,7 @@ class LongRows:
     covariates: Mapping[str, Column]
     axis: TimeAxis
     notes: tuple[str, ...]
+    zone: str | None = None
 
     @property
     def tail(self) -> NDArray[np.bool_]:
@@ -79,8 +81,9 @@ def long_rows(table: Table, layout: Layout, request: ColumnRoles) -> LongRows:
     ds = ds[order]
     covariates = {name: _taken(table.columns[name], row) for name in layout.covariates}
     axis = _axis(ds, offsets, times.kind, request.freq)
-    notes = (*layout.notes, *times.notes)
-    return LongRows(unique_id, offsets, ds, _canonical(y.reshape(-1)[order]), covariates, axis, notes)
+    mixed = other_steps(ds, offsets, unique_id, axis, given=request.freq is not None)
+    notes = (*layout.notes, *times.notes, *mixed)
+    return LongRows(unique_id, offsets, ds, _canonical(y.reshape(-1)[order]), covariates, axis, notes, times.zone)
 
 
 def _taken(column: Column, row: NDArray[np.int64]) -> Column:

@@ -118,17 +118,17 @@ def _begun(frame: Frame) -> NDArray[np.bool_]:
 def _future(
     frame: Frame, tail: NDArray[np.bool_], some: NDArray[np.bool_]
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
-    """Known-future covariates of the steps after each series' last target, as many as every series has."""
+    """Known-future covariates of the steps after each series' last target, each up to the first that a series lacks."""
     names = [name for name in sorted(frame.roles) if frame.roles[name] == "known_future"]
-    series = int(some.sum())
-    if not names:
-        return {}, np.zeros((series, 0), np.int64)
-    given = tail & np.all([~np.isnan(frame.covariates[name]) for name in names], axis=0)
     starts = frame.offsets[1:] - np.add.reduceat(tail.astype(np.int64), frame.offsets[:-1])
-    steps = np.add.reduceat(given.astype(np.int64), frame.offsets[:-1])[some].min()
-    cells = starts[some][:, None] + np.arange(int(steps))[None, :]
-    future = {name: frame.covariates[name][cells] for name in names}
-    return future, next_stamps(frame.ds[starts[some] - 1], int(steps), parse_frequency(frame.axis.freq))
+    future: dict[str, NDArray[np.float64]] = {}
+    for name in names:
+        absent = np.where(tail & np.isnan(frame.covariates[name]), np.arange(len(tail)), len(tail))
+        end = np.minimum(np.minimum.reduceat(absent, frame.offsets[:-1]), frame.offsets[1:])
+        steps = int((end - starts)[some].min())
+        future[name] = frame.covariates[name][starts[some][:, None] + np.arange(steps)[None, :]]
+    least = min((values.shape[1] for values in future.values()), default=0)
+    return future, next_stamps(frame.ds[starts[some] - 1], least, parse_frequency(frame.axis.freq))
 
 
 def _check(panel: Panel, records: list[StepRecord]) -> None:

@@ -9,6 +9,7 @@ from mcp_forecast_engine.data.columns import ColumnRoles, Correction
 from mcp_forecast_engine.data.dataset import Dataset, build_dataset, encode
 from mcp_forecast_engine.data.frequency import season_length
 from mcp_forecast_engine.data.reading import Table, read_file, read_rows
+from mcp_forecast_engine.data.schema import covariate_schema_hash
 from mcp_forecast_engine.errors import FileUnreadable
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import short_id
@@ -95,6 +96,7 @@ def _summary(dataset: Dataset, request: DatasetRequest, source: str) -> dict[str
             }
             for c in schema.covariates
         ],
+        "covariate_schema_hash": covariate_schema_hash(schema.covariates),
         "covariate_stats": {
             c.name: {"min": c.minimum, "max": c.maximum, "missing": c.missing} for c in profile.covariates
         },

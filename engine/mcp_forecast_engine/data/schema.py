@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.columns import ColumnRoles, Correction, Layout, ValueType, resolve_columns
 from mcp_forecast_engine.data.frame import Role, TimeAxis
-from mcp_forecast_engine.data.leaks import leaking_columns
+from mcp_forecast_engine.data.leaks import leaking_columns, leaking_wide
 from mcp_forecast_engine.data.longform import LongRows, long_rows
 from mcp_forecast_engine.data.reading import Table
 from mcp_forecast_engine.data.roles import Coded, check_static, code_values, correction_for, infer_role
+from mcp_forecast_engine.data.shifts import leading_columns
 from mcp_forecast_engine.errors import DataInvalid
+from mcp_forecast_engine.store.identity import digest
 
 __all__ = ["ColumnRoles", "Correction", "CovariateSchema", "DatasetSchema", "Role", "ValueType", "infer_schema"]
+
+COVARIATE_SCHEMA_RECIPE: Final = "covariate_schema.v2"
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,16 @@ class CovariateSchema:
     reason: str
     categories: tuple[str, ...] = ()
 
+    @property
+    def known_future(self) -> bool:
+        """Whether its values are known ahead of time."""
+        return self.role == "known_future"
+
+    @property
+    def static(self) -> bool:
+        """Whether each series has one value of it."""
+        return self.role == "static"
+
     def to_dict(self) -> dict[str, Any]:
         """The part that a model is bound to, as JSON values (without the reason)."""
         plain = {"name": self.name, "role": self.role, "type": self.type, "nullable": self.nullable}
@@ -39,7 +54,10 @@ class CovariateSchema:
 
 @dataclass(frozen=True)
 class DatasetSchema:
-    """The columns of a dataset; covariates are sorted by name. `target` is empty where `wide` names several."""
+    """The columns of a dataset; covariates are sorted by name. `target` is empty where `wide` names several.
+
+    zone: the zone whose wall clock the times show, where the source had zones; None: it had none.
+    """
 
     time: str
     target: str
@@ -48,10 +66,12 @@ class DatasetSchema:
     axis: TimeAxis
     covariates: tuple[CovariateSchema, ...]
     warnings: tuple[str, ...]
+    zone: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The part that a model is bound to, as JSON values, in an order that the file's columns do not change."""
-        return {
+        zone = {} if self.zone is None else {"zone": self.zone}
+        return zone | {
             "time": self.time,
             "target": self.target,
             "series": list(self.series),
@@ -70,27 +90,56 @@ class DatasetSchema:
         return tuple(covariate.name for covariate in self.covariates if covariate.role == role)
 
 
+def covariate_schema_hash(covariates: Iterable[CovariateSchema]) -> str:
+    """The digest of what covariates are, in their one persisted order (by name), whatever order a file has them in."""
+    ordered = sorted(covariates, key=lambda covariate: covariate.name)
+    flags = [{"known_future": one.known_future, "static": one.static} for one in ordered]
+    plain = [{**one.to_dict(), **flag} for one, flag in zip(ordered, flags, strict=True)]
+    return digest(COVARIATE_SCHEMA_RECIPE, {"covariates": plain})
+
+
 def infer_schema(table: Table, request: ColumnRoles) -> DatasetSchema:
     """Say what each column of a table is; raises ColumnMissing, DataInvalid, FrequencyUnclear with what to name."""
     layout = resolve_columns(table, request)
     rows = long_rows(table, layout, request)
-    return describe_rows(rows, layout, request, code_covariates(rows, request))
+    coded, left_out = code_covariates(rows, request)
+    return describe_rows(rows, layout, request, coded, left_out)
 
 
-def code_covariates(rows: LongRows, request: ColumnRoles) -> dict[str, Coded]:
-    """The covariates of sorted rows as numbers, with the types that the caller corrected."""
-    return {
+def code_covariates(rows: LongRows, request: ColumnRoles) -> tuple[dict[str, Coded], tuple[str, ...]]:
+    """The covariates of sorted rows as numbers, with the types that the caller corrected, and what was left out.
+
+    A column that holds the target of later steps is left out: also its past would show what a forecast must not see.
+    Raises DataInvalid where the caller named such a column.
+    """
+    coded = {
         name: code_values(name, column, correction_for(name, request.covariates).type)
         for name, column in sorted(rows.covariates.items())
     }
+    leads = leading_columns(rows.y, rows.offsets, _amounts(coded))
+    for name in leads.keys() & {correction.name for correction in request.covariates}:
+        raise DataInvalid(
+            f"covariate {name!r} is the target {leads[name]} steps later", field="covariates",
+            next_step=f"leave {name!r} out, with drop: also its past shows what a forecast must not see",
+        )  # fmt: skip
+    notes = tuple(f"column {name!r} is the target {lead} steps later: left out" for name, lead in leads.items())
+    return {name: column for name, column in coded.items() if name not in leads}, notes
 
 
-def describe_rows(rows: LongRows, layout: Layout, request: ColumnRoles, coded: dict[str, Coded]) -> DatasetSchema:
+def _amounts(coded: dict[str, Coded]) -> dict[str, NDArray[np.float64]]:
+    return {name: column.values for name, column in coded.items() if column.type != "categorical"}
+
+
+def describe_rows(
+    rows: LongRows, layout: Layout, request: ColumnRoles, coded: dict[str, Coded], left_out: tuple[str, ...] = ()
+) -> DatasetSchema:
     """The schema of sorted rows; raises DataInvalid when a correction contradicts the data."""
     tail = rows.tail
-    amounts = {name: column.values for name, column in coded.items() if column.type != "categorical"}
-    leaks = leaking_columns(rows.y, amounts) if not layout.wide else {}
-    covariates, warnings = [], list(rows.notes)
+    if layout.wide:
+        leaks = leaking_wide(rows.y, rows.offsets, _amounts(coded), total=not layout.series)
+    else:
+        leaks = leaking_columns(rows.y, _amounts(coded))
+    covariates, warnings = [], [*rows.notes, *left_out]
     for name, column in coded.items():
         covariate = _describe(name, column, rows, tail, request, leaks.get(name))
         covariates.append(covariate)
@@ -104,6 +153,7 @@ def describe_rows(rows: LongRows, layout: Layout, request: ColumnRoles, coded: d
         axis=rows.axis,
         covariates=tuple(covariates),
         warnings=tuple(warnings),
+        zone=rows.zone,
     )
 
 
@@ -125,10 +175,12 @@ def _describe(
         role, reason = asked.role, "given by the caller"
         if role == "static":
             check_static(name, coded, rows)
-    absent = int(np.isnan(coded.values if role == "known_future" else coded.values[~tail]).sum())
-    if asked.nullable is False and absent:
+    # The history tells whether values may be missing: a future that is not there yet is no value that is absent.
+    absent = int(np.isnan(coded.values[~tail]).sum())
+    lacking = int(np.isnan(coded.values).sum()) if role == "known_future" else absent
+    if asked.nullable is False and lacking:
         raise DataInvalid(
-            f"covariate {name!r} is declared not nullable but is absent in {absent} rows",
+            f"covariate {name!r} is declared not nullable but is absent in {lacking} rows",
             field="covariates",
             next_step="complete it, or declare it nullable",
         )

@@ -31,15 +31,20 @@ FORMATS: dict[str, re.Pattern[str]] = {
 }
 NUMBER_FORMATS = ("YYYY", "YYYYMMDD", "unix", "step")
 YEARS = (1800, 2200)
+CONVERTED = "zoned times were converted to the wall clock of "
 
 
 @dataclass(frozen=True)
 class Times:
-    """Parsed timestamps: int64 (N) wall-clock seconds or steps, what they count, and notes on conversions."""
+    """Parsed timestamps: int64 (N) wall-clock seconds or steps, what they count, and notes on conversions.
+
+    zone: whose wall clock it is, where the times had zones; None where they had none.
+    """
 
     ds: NDArray[np.int64]
     kind: Literal["calendar", "integer"]
     notes: tuple[str, ...] = ()
+    zone: str | None = None
 
 
 def looks_like_time(column: Column) -> bool:
@@ -203,9 +208,9 @@ def _on_wall_clock(seconds: NDArray[np.int64], zone: str | None, name: str, time
     if zone is None:
         return Times(seconds, "calendar")
     target = time_zone or zone
-    note = f"time column {name!r}: zoned times were converted to the wall clock of {target}"
+    note = f"time column {name!r}: {CONVERTED}{target}"
     if target == "UTC":
-        return Times(seconds, "calendar", (note,))
+        return Times(seconds, "calendar", (note,), target)
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -213,4 +218,16 @@ def _on_wall_clock(seconds: NDArray[np.int64], zone: str | None, name: str, time
         local = pc.local_timestamp(pa.array(seconds, pa.int64()).cast(pa.timestamp("s", tz=target)))
     except pa.ArrowInvalid as refusal:
         raise _invalid(name, f"zone {target!r} is not known", "name an IANA zone", field="time_zone") from refusal
-    return Times(np.ascontiguousarray(local.cast(pa.int64()).to_numpy()), "calendar", (note,))
+    wall = np.ascontiguousarray(local.cast(pa.int64()).to_numpy())
+    return Times(wall, "calendar", (note, *_changed_clocks(seconds, wall, name)), target)
+
+
+def _changed_clocks(seconds: NDArray[np.int64], wall: NDArray[np.int64], name: str) -> tuple[str, ...]:
+    """What a reader has to know where clocks were put back within the data: an hour of the wall clock comes twice."""
+    repeated = len(np.unique(seconds)) - len(np.unique(wall))
+    if not repeated:
+        return ()
+    return (
+        f"time column {name!r}: {repeated} times of the wall clock come twice, because clocks were put back; "
+        "merge_duplicates joins them (mean, unless told otherwise), and the hours skipped in spring are gaps",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +12,13 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.evaluation.intervals import conformal_offsets
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.evaluation.windows import Truth
-from mcp_forecast_engine.models.calibration import Spread, spread_out
-from mcp_forecast_engine.models.features import Inputs
-from mcp_forecast_engine.models.forecaster import FittedPath
-from mcp_forecast_engine.models.spec import BASELINE_FAMILY, MEDIAN, QUANTILES
+from mcp_forecast_engine.models.calibration import spread_out
+from mcp_forecast_engine.models.scaling import LocalScale
+from mcp_forecast_engine.models.spec import MEDIAN, QUANTILES
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-SPREADS: tuple[Spread, ...] = ("level", "change")
 # Chosen on six 60-day parts of one hourly series that lie before its test part: 0.1 reacts late, 0.6 gains nothing.
 RATE = 0.3
 WIDEST = 3.0
@@ -29,70 +28,83 @@ _LOW, _HIGH = QUANTILES.index(0.1), QUANTILES.index(0.9)
 
 @dataclass(frozen=True)
 class Step:
-    """One window after the arm has forecast it: inputs, path in the windows' units, truth and residuals.
+    """One window after the arm has forecast it.
 
-    residual: (S', horizon), truth minus path in the windows' units, NaN where unobserved. change: (S', 1), see
-    `residual_unit`.
+    series: int64 (S'). point: (S', horizon), in the series' units. scale, width (S', 1): the units of its errors.
+    residual: (S', horizon), truth minus path in these units, NaN where unobserved.
     """
 
     series: Integers
-    path: FittedPath
-    inputs: Inputs
-    centre: Floats
+    point: Floats
+    scale: LocalScale
+    width: Floats
     residual: Floats
     truth: Truth
-    change: Floats
-
-    def scaled(self, spread: Spread) -> Floats:
-        """Residuals in units of the spread, (S', horizon)."""
-        return self.residual if spread == "level" else np.asarray(self.residual / self.change, np.float64)
 
 
 @dataclass(frozen=True)
 class Issued:
-    """Quantiles per window as they would have been issued then, and the widening after the last one."""
+    """Quantiles as they would have been issued then, and the widening after the last window.
 
-    quantiles: tuple[Floats, ...]
+    together: (R, horizon, levels), the rows of all windows one after the other. rows: where each window begins, and R.
+    """
+
+    together: Floats
+    rows: tuple[int, ...]
     widening: float
 
+    @property
+    def quantiles(self) -> tuple[Floats, ...]:
+        """Per window, (S', horizon, levels)."""
+        return tuple(self.together[start:end] for start, end in pairwise(self.rows))
 
-def issue(steps: Sequence[Step], plan: BacktestPlan, spread: Spread) -> Issued:
+    def since(self, window: int) -> Floats:
+        """The rows of this window and of all after it; nothing is copied, they can be gigabytes."""
+        return self.together[self.rows[window] :]
+
+
+def issue(steps: Sequence[Step], plan: BacktestPlan, *, plain: bool, nonnegative: bool) -> Issued:
     """Walk through the windows; each gets offsets and a widening from windows that had ended at its origin.
 
     Adaptive conformal inference (Gibbs and Candes 2021) on the width: every ended window multiplies it by
     exp(rate (0.8 - share of its truth inside its 80 % interval)), within 1/3 .. 3. Overlapping windows share the rate.
+    Where windows start less than a season apart, offsets are learned anew once a season.
     """
-    pushes: list[float] = []
-    found = []
     rate = RATE * min(plan.stride / plan.horizon, 1.0)
+    pace = max(min(plan.season_length, plan.horizon) // plan.stride, 1)
+    width, pushes, ended = _Width(), list[float](), 0
+    rows = tuple(accumulate((len(step.series) for step in steps), initial=0))
+    together = np.empty((rows[-1], plan.horizon, len(QUANTILES)))
+    learned, due = np.zeros((0, 0)), 0
     for k, step in enumerate(steps):
-        ended = [j for j in range(k) if plan.back(j) - plan.horizon >= plan.back(k)]
-        past = [steps[j] for j in ended[-plan.residual_windows :]]
-        if past:
-            offsets = offsets_from(past, spread, _widening([pushes[j] for j in ended], rate))[None]
-            found.append(spread_out(step.path, step.inputs, step.centre, offsets, spread))
-        else:
-            found.append(uncalibrated(step))
+        while ended < k and plan.back(ended) - plan.horizon >= plan.back(k):
+            width = width.pushed(rate * pushes[ended])
+            ended += 1
+        if ended and (not learned.size or k >= due):
+            learned, due = offsets_from(steps[max(ended - plan.residual_windows, 0) : ended], plain=plain), k + pace
+        offsets = widened(learned, width.factor) if ended else np.zeros((plan.horizon, len(QUANTILES)))
+        found = together[rows[k] : rows[k + 1]]
+        found[:] = spread_out(step.point, step.scale, offsets[None] * step.width[:, :, None], nonnegative)
         # Before half of the validation windows have ended, a miss says more about few residuals than about the width.
-        pushes.append(_push(step, found[-1]) if past and k >= plan.validation_windows // 2 else 0.0)
-    return Issued(tuple(found), _widening(pushes, rate))
+        pushes.append(_push(step, found) if ended and k >= plan.validation_windows // 2 else 0.0)
+    for push in pushes[ended:]:
+        width = width.pushed(rate * push)
+    return Issued(together, rows, width.factor)
 
 
-def offsets_from(steps: Sequence[Step], spread: Spread, widening: float) -> Floats:
-    """Offsets (horizon, levels) from the residuals of windows, widened around their median.
+def offsets_from(steps: Sequence[Step], *, plain: bool) -> Floats:
+    """Offsets (horizon, levels) from the residuals of windows.
 
-    The median itself corrects a model's bias; the baseline stays what it is, a repetition of the last season.
+    Their median corrects a model's bias; `plain`: it is left where it is (the baseline repeats the last season).
     """
-    offsets = conformal_offsets(np.concatenate([step.scaled(spread) for step in steps]))
+    offsets = conformal_offsets(np.concatenate([step.residual for step in steps]))
+    return offsets - offsets[:, MEDIAN : MEDIAN + 1] if plain else offsets
+
+
+def widened(offsets: Floats, factor: float) -> Floats:
+    """Offsets drawn apart around their median."""
     median = offsets[:, MEDIAN : MEDIAN + 1]
-    centre = 0.0 if steps[0].path.family == BASELINE_FAMILY else median
-    return np.asarray((offsets - median) * widening + centre, np.float64)
-
-
-def uncalibrated(step: Step) -> Floats:
-    """The bare path at every level."""
-    offsets = np.zeros((1, step.centre.shape[1], len(QUANTILES)))
-    return spread_out(step.path, step.inputs, step.centre, offsets, "level")
+    return np.asarray((offsets - median) * factor + median, np.float64)
 
 
 def _push(step: Step, quantiles: Floats) -> float:
@@ -103,9 +115,16 @@ def _push(step: Step, quantiles: Floats) -> float:
     return float(_AIM - inside[seen].mean())
 
 
-def _widening(pushes: Sequence[float], rate: float) -> float:
+@dataclass(frozen=True)
+class _Width:
     """Pushes add up one after the other, clipped on the way, so that a long miss is forgotten as fast as it came."""
-    log, limit = 0.0, float(np.log(WIDEST))
-    for push in pushes:
-        log = min(max(log + rate * push, -limit), limit)
-    return float(np.exp(log))
+
+    log: float = 0.0
+
+    def pushed(self, push: float) -> _Width:
+        limit = float(np.log(WIDEST))
+        return _Width(min(max(self.log + push, -limit), limit))
+
+    @property
+    def factor(self) -> float:
+        return float(np.exp(self.log))

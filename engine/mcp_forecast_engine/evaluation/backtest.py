@@ -1,102 +1,186 @@
-"""The backtest: every arm on the same windows, the arm chosen before the test part, the test part only reported."""
+"""The backtest: what answers is chosen before the test part, which is only reported, every arm on the same windows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import HistoryTooShort
-from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, Candidate
+from mcp_forecast_engine.evaluation.auto import ArmChoice, Choice, Chooser, follows, mase_scale, seen_at
+from mcp_forecast_engine.evaluation.breakdown import Part, breakdown
+from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
+from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, arms_of, most_candidates
 from mcp_forecast_engine.evaluation.comparison import compare
 from mcp_forecast_engine.evaluation.losses import Losses, losses_of
-from mcp_forecast_engine.evaluation.metrics import Scored, all_metrics, coverage_by_step, mase
+from mcp_forecast_engine.evaluation.members import Member, Walked, fit_members, group_starts, walk
+from mcp_forecast_engine.evaluation.metrics import Scored, all_metrics, coverage_by_step
+from mcp_forecast_engine.evaluation.parallel import each
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES, BacktestPlan, origins_of
 from mcp_forecast_engine.evaluation.progress import OnProgress, Progress
 from mcp_forecast_engine.evaluation.report import ArmReport, BacktestReport, Comparison
-from mcp_forecast_engine.evaluation.rolling import ArmRun, refits, walk
-from mcp_forecast_engine.models.calibration import CalibratedModel, Calibration
+from mcp_forecast_engine.evaluation.rolling import ArmRun, calibrate
+from mcp_forecast_engine.models.calibration import CalibratedModel, Calibration, Unit
+from mcp_forecast_engine.models.combination import combined
+from mcp_forecast_engine.models.features import phase_of, tail_stamps
 from mcp_forecast_engine.models.regression import one_thread
-from mcp_forecast_engine.models.table import MODELS
-from mcp_forecast_engine.models.windows import seasonal_change
 
 Floats = NDArray[np.float64]
-MARGIN = 0.02  # a gain on validation below this is no reason to read more columns
 Integers = NDArray[np.int64]
 
 _FEW_WINDOWS = 20
 
 
+@dataclass(frozen=True)
+class Backtest:
+    """A report, and the walks of the arms behind it: quantiles as issued per window, in the order of the origins.
+
+    costs: measured CPU seconds by model, empty without a clock; no part of the report, which is the same every time.
+    """
+
+    report: BacktestReport
+    runs: tuple[ArmRun, ...]
+    costs: Mapping[str, float]
+
+    def run(self, name: str) -> ArmRun:
+        """The walk of one arm."""
+        return next(run for run in self.runs if run.name == name)
+
+
 def backtest(
     panel: Panel,
-    candidates: Sequence[Candidate],
     plan: BacktestPlan,
+    budget: Budget = BUDGETS["small"],
     *,
     on_progress: OnProgress | None = None,
-) -> BacktestReport:
-    """Score every arm on the same rolling-origin windows and choose one by the windows before the test part.
+    cpu_clock: Callable[[], float] | None = None,
+    cores: int = 1,
+) -> Backtest:
+    """Choose by the windows before the test part, then score every arm on the same test windows.
 
-    Deterministic bit for bit: one thread, seeded bootstrap, no clock. What `on_progress` raises ends it between refits.
-    Raises HistoryTooShort.
+    Deterministic bit for bit: seeds, linear algebra on one thread; cpu_clock (of the calling thread) is only reported.
+    cores: threads that models are shared among; any number gives the same bytes. What `on_progress` raises ends it
+    between pieces of work. Raises HistoryTooShort.
     """
-    progress = Progress(len(candidates) * (1 + refits(plan)), on_progress)
+    progress = Progress(pieces(panel, budget), on_progress, cpu_clock)
     origins = origins_of(panel, plan)
     test = origins[plan.validation_windows :]
     if not all(np.any(origin >= 0) for origin in origins):
         raise _too_short(panel, plan)
     with one_thread():
-        runs = [walk(panel, candidate, plan, origins, progress) for candidate in candidates]
-        scale = _scale(panel, plan, test[0])
-        scored = {run.candidate.name: run.test(scale) for run in runs}
-        arms = tuple(_arm_report(run, scored[run.candidate.name], panel, plan, origins) for run in runs)
-        before = _scale(panel, plan, next(origin for origin in origins if np.any(origin >= 0)))
-        chosen, choice = _choose({run.candidate.name: run.validation(before) for run in runs}, plan)
-    first = scored[chosen]
-    return BacktestReport(
+        choice = Chooser(panel, plan, origins, budget, progress, cores=cores).choose()
+        paths = walk_test(panel, choice, plan, origins, progress, cores=cores)
+        runs = _calibrated(panel, choice, plan, origins, paths)
+        scale = mase_scale(panel, plan, test[0])
+        scored = {run.name: run.test(scale) for run in runs}
+        arms = tuple(_arm_report(run, scored[run.name], choice.arm(run.name)) for run in runs)
+    first = scored[choice.chosen]
+    report = BacktestReport(
         plan=plan,
         series=len(np.unique(first.series)),
         scored_steps=int(first.observed.sum()),
         first_test_ds=int(min(step.truth.ds.min() for step in runs[0].steps[plan.validation_windows :])),
         last_test_ds=int(max(step.truth.ds.max() for step in runs[0].steps[plan.validation_windows :])),
         arms=arms,
+        tried=choice.tried,
         comparisons=_comparisons(scored, plan),
-        chosen=chosen,
-        choice=choice,
-        losses=_losses(scored, chosen, panel, plan, origins=test, walked=runs[0]),
-        warnings=_warnings(panel, plan, first, next(arm for arm in arms if arm.name == chosen)),
+        chosen=choice.chosen,
+        choice=choice.reason,
+        parts=_parts(scored, choice.chosen, panel, plan, runs[0]),
+        losses=_losses(scored, choice.chosen, panel, plan, origins=test, walked=runs[0]),
+        warnings=_warnings(panel, plan, first, next(arm for arm in arms if arm.name == choice.chosen)),
+        notes=choice.notes,
     )
+    return Backtest(report, runs, progress.costs)
 
 
-def fit_arm(panel: Panel, found: ArmReport) -> CalibratedModel:
-    """Fit one arm on the whole panel, with its settings and the intervals that the backtest measured."""
-    path = MODELS[found.family].fit(panel, found.spec, found.settings)
+def fit_arm(panel: Panel, found: ArmReport, *, cores: int = 1) -> CalibratedModel:
+    """Fit one arm on the whole panel, with its settings and the intervals that the backtest measured.
+
+    What learns some phases only learns those that were tested and that of the data's end.
+    """
+    ends = phase_of(tail_stamps(panel, 1)[:, 0], panel.axis, found.spec.season_length)
+    phases = np.union1d(ends, np.array(found.phases, np.int64))
+    with one_thread():
+        path = fit_members(panel, found.spec, found.members, found.weights, found.rule, phases=phases, cores=cores)
+    intervals = found.intervals
     return CalibratedModel(
         path=path,
         calibration=Calibration(
-            offsets=np.array(found.intervals.offsets),
-            spread=found.intervals.spread,
-            phase=found.intervals.phase,
+            offsets=np.array(intervals.offsets),
+            unit=Unit(intervals.transform, intervals.spread),
+            phase=intervals.phase,
+            nonnegative=found.spec.nonnegative,
         ),
     )
 
 
-def _scale(panel: Panel, plan: BacktestPlan, until: Integers) -> Floats:
-    """MASE's scale: seasonal change before the first test origin, zero (left out) where there is none."""
-    until = np.where(until >= 0, until, 0)
-    return np.nan_to_num(seasonal_change(panel, max(plan.season_length, 1), until))
+def walk_test(
+    panel: Panel, choice: Choice, plan: BacktestPlan, origins: list[Integers], progress: Progress, *, cores: int = 1
+) -> dict[str, list[Floats]]:
+    """The paths of every arm over the test windows, per window (S', horizon); members that arms share walk once."""
+    needed = {(member.name, arm.spec.covariates): (member, arm) for arm in choice.arms for member in arm.members}
+    # What the choice left out will not be walked: the bar moves on to what is left.
+    progress.skip(progress.total - progress.done - len(needed))
+
+    def walk_one(one: tuple[Member, ArmChoice], progress: Progress) -> Walked:
+        made = choice.later.get((one[0].name, one[1].spec.covariates)) or _walk_member(panel, *one, plan, origins)
+        progress.step(f"{one[0].name}: {plan.test_windows} test windows", of=one[0].name)
+        return made
+
+    planned = {line.name: line.planned_cpu_s for line in choice.tried}
+    parts = each(
+        walk_one, list(needed.values()), progress, cores=cores,
+        cost=lambda one: planned.get(one[0].name, 0.0) * one[0].refits,
+    )  # fmt: skip
+    walked = dict(zip(needed, parts, strict=True))
+    found = {}
+    for arm in choice.arms:
+        paths = [walked[member.name, arm.spec.covariates].paths for member in arm.members]
+        found[arm.name] = [
+            combined([path[k] for path in paths], arm.weights, arm.rule) for k in range(plan.test_windows)
+        ]
+    return found
 
 
-def _arm_report(run: ArmRun, scored: Scored, panel: Panel, plan: BacktestPlan, origins: list[Integers]) -> ArmReport:
-    before = next(origin for origin in origins if np.any(origin >= 0))
+def _calibrated(
+    panel: Panel, choice: Choice, plan: BacktestPlan, origins: list[Integers], paths: dict[str, list[Floats]]
+) -> tuple[ArmRun, ...]:
+    seen = [seen_at(panel, origin, plan.horizon) for origin in origins]
+    return tuple(
+        calibrate(
+            panel, arm.name, arm.spec, (arm.members, arm.weights, arm.rule),
+            paths=[*arm.paths, *paths[arm.name]], lookback=arm.lookback, windows=seen, origins=origins, plan=plan,
+        )
+        for arm in choice.arms
+    )  # fmt: skip
+
+
+def _walk_member(panel: Panel, member: Member, arm: ArmChoice, plan: BacktestPlan, origins: list[Integers]) -> Walked:
+    refits, v = member.refits if plan.refits is None else plan.refits, plan.validation_windows
+    starts, follow = group_starts(plan.test_windows, refits), follows(panel, plan)
+    return walk(panel, member, arm.spec, origins[v:], starts=starts, follow=follow)
+
+
+def pieces(panel: Panel, budget: Budget) -> int:
+    """Pieces of work at most: settings, validation and test of the baseline, of every arm and of every candidate."""
+    return 3 * (1 + len(arms_of(panel)) + most_candidates(budget))
+
+
+def _arm_report(run: ArmRun, scored: Scored, arm: ArmChoice) -> ArmReport:
     return ArmReport(
-        name=run.candidate.name,
-        family=run.candidate.family,
+        name=run.name,
         covariates=run.spec.covariates,
         spec=run.spec,
-        settings=run.settings,
-        validation_mase=mase(run.validation(_scale(panel, plan, before))).value,
+        members=run.members,
+        weights=run.weights,
+        rule=run.rule,
+        lookback=run.lookback,
+        phases=tuple(int(phase) for phase in run.phases),
+        validation_mase=arm.validation_mase,
         metrics=all_metrics(scored),
         coverage_by_step={
             "80": coverage_by_step(scored, 0.1, 0.9),
@@ -106,34 +190,22 @@ def _arm_report(run: ArmRun, scored: Scored, panel: Panel, plan: BacktestPlan, o
     )
 
 
-def _choose(validation: dict[str, Scored], plan: BacktestPlan) -> tuple[str, str]:
-    """The arm to serve, by the windows before the test part. An arm that reads more has to earn it.
-
-    In the order of how much they read, an arm replaces the one before when its error is surely smaller (the paired
-    interval of the gain leaves out zero) or smaller by at least MARGIN: the smallest of several errors that are nearly
-    equal is smallest by luck, and every column read is one that can go wrong. Any model replaces the baseline when its
-    error is smaller.
-    """
-    chosen, told = "", []
-    for name, scored in validation.items():
-        error = mase(scored).value
-        told.append(f"{name} {error:.4g}" if np.isfinite(error) else f"{name} undefined (nothing to scale errors by)")
-        if not chosen:
-            chosen = name
-            continue
-        gain = next(c for c in compare(name, chosen, scored, validation[chosen], plan) if c.metric == "MASE")
-        surely = gain.low is not None and gain.low > 0
-        if gain.skill > (0 if chosen == BASELINE or surely else MARGIN):
-            chosen = name
-    rule = f"an arm that reads more has to be at least {MARGIN:.0%} better than one that reads less, or surely better"
-    return chosen, f"MASE on the windows before the test part: {', '.join(told)}; {rule}, so {chosen}"
-
-
 def _comparisons(scored: dict[str, Scored], plan: BacktestPlan) -> tuple[Comparison, ...]:
     """Every arm against the baseline, every covariate arm against the target-only one."""
     pairs = [(name, BASELINE) for name in scored if name != BASELINE and BASELINE in scored]
     pairs += [(name, TARGET_ONLY) for name in scored if name not in (BASELINE, TARGET_ONLY) and TARGET_ONLY in scored]
     return tuple(c for arm, against in pairs for c in compare(arm, against, scored[arm], scored[against], plan))
+
+
+def _parts(
+    scored: dict[str, Scored], chosen: str, panel: Panel, plan: BacktestPlan, walked: ArmRun
+) -> tuple[Part, ...]:
+    """Where the arm to serve beats the baseline, and where reading covariates beats reading none (the same model)."""
+    stamps = np.concatenate([step.truth.ds[:, 0] for step in walked.steps[plan.validation_windows :]])
+    phase = phase_of(stamps, panel.axis, plan.season_length)
+    pairs = [(chosen, BASELINE)] if chosen != BASELINE else []
+    pairs += [(name, TARGET_ONLY) for name in scored if name.startswith("with_")]
+    return tuple(part for a, b in pairs for part in breakdown(a, b, scored[a], scored[b], panel, plan, phase))
 
 
 def _losses(

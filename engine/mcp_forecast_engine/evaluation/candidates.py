@@ -1,33 +1,101 @@
-"""The arms of a backtest: which family, reading what; all of them see the same windows."""
+"""The models that a budget allows for a panel: planned from a table of costs, so that the same request tries the same.
+
+Costs are CPU seconds of one thread, measured on x86-64 at 2 to 3 GHz (`benchmarks/forecasting/run.py` prints them
+beside what a run took). They plan; they never measure, and no clock decides what is tried.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from mcp_forecast_engine.data.frame import Panel, Role
+from mcp_forecast_engine.evaluation.budget import Budget, installed_extras
+from mcp_forecast_engine.evaluation.plan import BacktestPlan
+from mcp_forecast_engine.evaluation.recipes import RECIPES, size_of
+from mcp_forecast_engine.models.forecaster import Settings
+from mcp_forecast_engine.models.pretrained_folder import pretrained_folder
+from mcp_forecast_engine.models.spec import BASELINE_FAMILY, ForecastSpec
 
-BASELINE = "seasonal_naive"
-TARGET_ONLY = "target_only"
+BASELINE: Final = BASELINE_FAMILY
+TARGET_ONLY: Final = "target_only"
+COMBINATION: Final = "combination"
+REFERENCE: Final = "direct_ridge"  # the family that every arm is compared with: same model, other columns
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Which covariates may be read, by role."""
+
+    name: str
+    roles: tuple[Role, ...] = ()
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One arm: its name in the report, the model family, and the roles of the covariates it may read."""
+    """A model to try: family, the settings that are fixed, fits over the test windows, planned CPU seconds."""
 
     name: str
     family: str
-    roles: tuple[Role, ...] = ()
+    asked: Settings = field(default_factory=dict)
+    refits: int = 1
+    cpu_s: float = 0.0
 
 
-def default_candidates(panel: Panel) -> tuple[Candidate, ...]:
-    """Seasonal naive, ridge on the target alone, ridge with known-future and static covariates, and with all of them.
+@dataclass(frozen=True)
+class LineUp:
+    """The candidates that fit the budget, and why others were left out, as sentences."""
+
+    candidates: tuple[Candidate, ...]
+    left_out: tuple[str, ...]
+
+
+def arms_of(panel: Panel) -> tuple[Arm, ...]:
+    """Target only; with known-future and static covariates; with all of them.
 
     Past-only covariates get an arm of their own: on real data they hurt as often as they help.
     """
     roles = set(panel.roles.values())
-    arms = [Candidate(BASELINE, "seasonal_naive"), Candidate(TARGET_ONLY, "direct_ridge")]
+    arms = [Arm(TARGET_ONLY)]
     if roles & {"known_future", "static"}:
-        arms.append(Candidate("with_covariates", "direct_ridge", ("known_future", "static")))
+        arms.append(Arm("with_covariates", ("known_future", "static")))
     if "historical" in roles:
-        arms.append(Candidate("with_all_covariates", "direct_ridge", ("known_future", "historical", "static")))
+        arms.append(Arm("with_all_covariates", ("known_future", "historical", "static")))
     return tuple(arms)
+
+
+def most_candidates(budget: Budget) -> int:
+    """How many candidates a line-up can have, pretrained models beside it."""
+    return sum(budget.name in recipe.budgets for recipe in RECIPES) + len(pretrained_folder().names())
+
+
+def line_up(panel: Panel, spec: ForecastSpec, plan: BacktestPlan, budget: Budget) -> LineUp:
+    """Take the table's lines from the top while the budget lasts; fits are repeated in the test part where it allows.
+
+    A candidate costs its choice of settings, one fit before the validation windows, its refits and the final fit.
+    """
+    size, left, installed = size_of(panel, spec, plan), budget.cpu_s, _extras(budget)
+    taken: list[Candidate] = []
+    left_out: list[str] = []
+    for recipe in RECIPES:
+        if budget.name not in recipe.budgets or not recipe.suits(size, spec):
+            continue
+        if recipe.needs and recipe.needs not in installed:
+            left_out.append(f"{recipe.name} was not tried: {recipe.needs} is not installed")
+            continue
+        wanted = recipe.refits(size) if budget.name == "large" else min(recipe.refits(size), 1)
+        fewer = (wanted, 1, 0) if wanted else (0,)
+        for refits in dict.fromkeys(fewer if plan.refits is None else (plan.refits,)):
+            cost = recipe.tune(size) + recipe.fit(size) * (2 + refits)
+            if cost <= left:
+                break
+        else:
+            left_out.append(f"{recipe.name} was not tried: planned {cost:.1f} CPU s, {left:.1f} left of the budget")
+            continue
+        left -= cost
+        taken.append(Candidate(recipe.name, recipe.family, recipe.asked, refits, round(cost, 2)))
+    return LineUp(tuple(taken), tuple(left_out))
+
+
+def _extras(budget: Budget) -> tuple[str, ...]:
+    return installed_extras() if budget.extras is None else budget.extras

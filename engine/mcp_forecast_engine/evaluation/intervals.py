@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.models.spec import QUANTILES
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 ENOUGH_RESIDUALS = 150
 
@@ -21,24 +22,37 @@ def conformal_offsets(residuals: Floats, levels: tuple[float, ...] = QUANTILES) 
     neighbours until 150 residuals are together. Ranks are those of split conformal prediction (Vovk et al. 2005):
     the ceil(q (n + 1))-th smallest above the median, the floor(q (n + 1))-th below. No residuals: zeros.
     """
-    horizon = residuals.shape[1]
-    out = np.zeros((horizon, len(levels)))
-    for step in range(horizon):
-        pool = _pool(residuals, step)
-        if len(pool):
-            out[step] = pool[_ranks(len(pool), levels)]
+    seen = np.isfinite(residuals)
+    first, last, count = _neighbours(seen)
+    whole = count == (last - first) * len(residuals)
+    out = np.zeros((residuals.shape[1], len(levels)))
+    for width in np.unique((last - first)[whole & (count > 0)]):  # pools of one size without a gap, sorted together
+        steps = np.flatnonzero(whole & (last - first == width))
+        near = residuals[:, first[steps][:, None] + np.arange(width)]
+        pools = np.sort(near.transpose(1, 0, 2).reshape(len(steps), -1), axis=1)
+        out[steps] = pools[:, _ranks(pools.shape[1], levels)]
+    for step in np.flatnonzero(~whole & (count > 0)):
+        near = residuals[:, first[step] : last[step]]
+        pool = np.sort(near[seen[:, first[step] : last[step]]])
+        out[step] = pool[_ranks(len(pool), levels)]
     return out
 
 
-def _pool(residuals: Floats, step: int) -> Floats:
-    """Sorted residuals of a step and of as many neighbours on both sides as are needed."""
-    horizon = residuals.shape[1]
-    for radius in range(horizon):
-        near = residuals[:, max(step - radius, 0) : step + radius + 1]
-        pool = near[np.isfinite(near)]
-        if len(pool) >= ENOUGH_RESIDUALS:
+def _neighbours(seen: NDArray[np.bool_]) -> tuple[Integers, Integers, Integers]:
+    """For every step the columns first .. last - 1 that are pooled, as many on both sides as are needed, and how many
+    residuals they hold; seen: (n, horizon)."""
+    horizon = seen.shape[1]
+    upto = np.concatenate([[0], np.cumsum(seen.sum(axis=0))])
+    step = np.arange(horizon)
+    radius = np.zeros(horizon, np.int64)
+    for _ in range(horizon - 1):
+        count = upto[np.minimum(step + radius + 1, horizon)] - upto[np.maximum(step - radius, 0)]
+        few = count < ENOUGH_RESIDUALS
+        if not few.any():
             break
-    return np.sort(pool)
+        radius += few
+    first, last = np.maximum(step - radius, 0), np.minimum(step + radius + 1, horizon)
+    return first, last, upto[last] - upto[first]
 
 
 @lru_cache(maxsize=4096)

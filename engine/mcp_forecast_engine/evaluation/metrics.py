@@ -151,13 +151,16 @@ def _inside(scored: Scored, low: float, high: float) -> Floats:
 def _pinball(scored: Scored, levels: tuple[float, ...]) -> Floats:
     """(R, horizon, levels), NaN where unobserved."""
     picked = scored.quantiles[:, :, [QUANTILES.index(level) for level in levels]]
-    error = np.where(scored.observed, scored.y, np.nan)[:, :, None] - picked
+    # In place: these are the largest arrays of a backtest.
+    error = np.subtract(np.where(scored.observed, scored.y, np.nan)[:, :, None], picked, out=picked)
     q = np.array(levels)
-    return np.asarray(np.maximum(q * error, (q - 1) * error), np.float64)
+    below = (q - 1) * error
+    return np.asarray(np.maximum(np.multiply(q, error, out=error), below, out=error), np.float64)
 
 
 def _mean(values: Floats) -> float:
-    kept = values[np.isfinite(values)]
+    seen = np.isfinite(values)
+    kept = values.ravel() if seen.all() else values[seen]
     return float(kept.mean()) if len(kept) else float("nan")
 
 

@@ -16,8 +16,10 @@ Integers = NDArray[np.int64]
 MOST_WINDOWS = 60
 ENOUGH_WINDOWS = 8
 MANY_SERIES = 20
-_MOST_SCORED = 20_000
-_REFITS = 12
+_SHORTER = ", or pass a season_length that the history holds (60 for minutes of an hour; 1: none)"
+# Rows (series at an origin) that are enough to choose and to judge by, and steps of them that fit into memory.
+_MOST_SCORED = 1_000
+_MOST_STEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class BacktestPlan:
     """Rolling-origin windows, counted back from the end of every series.
 
     The last `test_windows` origins test, the `validation_windows` before them choose settings and the arm; origins are
-    `stride` steps apart. Models are refitted on everything before the origin at every `refit_every`-th window and
-    only forecast in between. residual_windows: how many past windows the intervals learn from.
+    `stride` steps apart. residual_windows: how many past windows the intervals learn from. refits: how often a model is
+    fitted again in the test part; None leaves it to the line-up of models, 0 tests what was fitted before the
+    validation windows. validation_stride: steps between validation origins; 0: the same as in the test part.
     """
 
     horizon: int
@@ -34,7 +37,8 @@ class BacktestPlan:
     stride: int
     validation_windows: int
     test_windows: int
-    refit_every: int
+    refits: int | None = None
+    validation_stride: int = 0
     residual_windows: int = 60
     bootstrap_samples: int = 2_000
     seed: int = 20_121_102
@@ -51,8 +55,8 @@ class BacktestPlan:
 
     @property
     def need(self) -> int:
-        """Rows a series needs to take part in every window."""
-        return self.reach + self.horizon + max(self.season_length, 1)
+        """Rows of a typical series: more than a season, and more than a horizon, lie before its first origin."""
+        return self.reach + max(self.horizon, self.season_length) + 1
 
     def back(self, window: int) -> int:
         """Steps from the origin of a window (0: first validation window) to the end of the series."""
@@ -60,8 +64,9 @@ class BacktestPlan:
         if window >= self.validation_windows:
             return test - (window - self.validation_windows) * self.stride
         # The last validation window ends before the first test origin, on the same grid of strides.
+        stride = self.validation_stride or self.stride
         gap = -(-self.horizon // self.stride) * self.stride
-        return test + gap + (self.validation_windows - 1 - window) * self.stride
+        return test + gap + (self.validation_windows - 1 - window) * stride
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -77,16 +82,17 @@ def plan_for(
     closer together where the history is short and there are few series. Raises HistoryTooShort.
     """
     m, steps = max(panel.season_length, 1), int(np.median(panel.lengths)) if len(panel.lengths) else 0
-    need = 3 * horizon + m
+    need = 2 * horizon + max(horizon, m) + 1
     if steps < need:
         raise HistoryTooShort(
             f"{steps} rows in a typical series; a horizon of {horizon} with season {m} needs {need}",
             field="horizon",
-            allowed={"rows": need, "horizon": max((steps - m) // 3, 0)},
-            next_step=f"send {need} rows per series, or shorten the horizon",
+            allowed={"rows": need, "horizon": max(min((steps - m - 1) // 2, (steps - 1) // 3), 0)},
+            next_step=f"send {need} rows per series, or shorten the horizon" + (_SHORTER if m > horizon else ""),
         )
     room = steps // 4 if steps < 500 else steps // 5
-    most = max(min(MOST_WINDOWS, _MOST_SCORED // max(len(panel.lengths), 1)), 1)
+    series = max(len(panel.lengths), 1)
+    most = max(min(MOST_WINDOWS, _MOST_SCORED // series, _MOST_STEPS // (series * horizon)), 1)
     stride = _stride(horizon=horizon, season=m, room=room, series=len(panel.lengths))
     windows = min(_fitting(room, horizon, stride), most)
     test, validation = test_windows or windows, validation_windows or windows
@@ -100,11 +106,10 @@ def plan_for(
 def origins_of(panel: Panel, plan: BacktestPlan) -> list[Integers]:
     """Steps of history per window and series, int64 (S) each, validation first; -1 where a series is too short.
 
-    A series takes part in a window if a season and a horizon of history lie before the origin.
+    A series takes part in a window if more than a horizon of history lies before the origin.
     """
-    least = plan.horizon + max(plan.season_length, 1)
     table = [panel.lengths - plan.back(window) for window in range(plan.windows)]
-    return [np.where(origin >= least, origin, -1) for origin in table]
+    return [np.where(origin > plan.horizon, origin, -1) for origin in table]
 
 
 def _plan(horizon: int, season: int, stride: int, validation: int, test: int) -> BacktestPlan:
@@ -114,7 +119,6 @@ def _plan(horizon: int, season: int, stride: int, validation: int, test: int) ->
         stride=stride,
         validation_windows=validation,
         test_windows=test,
-        refit_every=-(-max(validation, test) // _REFITS),
     )
 
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from mcp_forecast_engine.evaluation.breakdown import DEFINITION as PARTS
+from mcp_forecast_engine.evaluation.breakdown import Part
 from mcp_forecast_engine.evaluation.losses import Losses
+from mcp_forecast_engine.evaluation.members import Member
 from mcp_forecast_engine.evaluation.metrics import Metric
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.models.calibration import Spread
+from mcp_forecast_engine.models.combination import Rule
+from mcp_forecast_engine.models.scaling import Transform
 from mcp_forecast_engine.models.spec import QUANTILES, ForecastSpec
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Conformal offsets for serving: (horizon, levels), how they scale, the phase and residuals they come from.
+    """Conformal offsets for serving: (horizon, levels), their unit, the phase and residuals they come from.
 
-    widening: the factor on the width that recent coverage asked for; already inside the offsets.
+    transform, spread: what one unit is (`models.calibration.Unit`). widening: the factor on the width that recent
+    coverage asked for; already inside the offsets.
     """
 
     offsets: tuple[tuple[float, ...], ...]
+    transform: Transform
     spread: Spread
     phase: int | None
     residuals: int
@@ -32,6 +39,7 @@ class Intervals:
         return {
             "levels": list(QUANTILES),
             "offsets": [list(row) for row in self.offsets],
+            "transform": self.transform,
             "spread": self.spread,
             "phase": self.phase,
             "residuals": self.residuals,
@@ -40,22 +48,60 @@ class Intervals:
 
 
 @dataclass(frozen=True)
-class ArmReport:
-    """One arm: what it read, the settings chosen on validation, and its scores on the test windows.
+class Tried:
+    """A model that was tried on the windows before the test part, and what became of it.
 
-    validation_mase: scaled absolute error of the point path on the validation windows, by which arms are chosen.
-    coverage_by_step: "80" and "95" to the coverage at each step ahead.
+    weight: its part in the combination, 0 where it was left out. planned_cpu_s: by the table of costs.
     """
 
     name: str
     family: str
     covariates: tuple[str, ...]
+    validation_mase: float
+    planned_cpu_s: float
+    weight: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "covariates": list(self.covariates), "validation_mase": _number(self.validation_mase)}
+
+
+@dataclass(frozen=True)
+class ArmReport:
+    """One arm: what it read, its members with the settings chosen on validation, and its scores on the test windows.
+
+    weights: of the members, adding up to 1; rule: how their paths become one. lookback: steps that are read. phases:
+    places in the season of the first forecast step in the last windows.
+    validation_mase: scaled absolute error of the point path on the validation windows, by which arms are chosen.
+    coverage_by_step: "80" and "95" to the coverage at each step ahead.
+    """
+
+    name: str
+    covariates: tuple[str, ...]
     spec: ForecastSpec
-    settings: Mapping[str, Any]
+    members: tuple[Member, ...]
+    weights: tuple[float, ...]
+    rule: Rule
+    lookback: int
+    phases: tuple[int, ...]
     validation_mase: float
     metrics: tuple[Metric, ...]
     coverage_by_step: Mapping[str, tuple[float, ...]]
     intervals: Intervals
+
+    @property
+    def family(self) -> str:
+        """The family of the only member, or "combination"."""
+        return self.members[0].family if len(self.members) == 1 else "combination"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the only member; else those of every member by name, with rule and weights."""
+        if len(self.members) == 1:
+            return dict(self.members[0].settings)
+        each = {member.name: dict(member.settings) for member in self.members}
+        weights = {member.name: weight for member, weight in zip(self.members, self.weights, strict=True)}
+        return {"rule": self.rule, "weights": weights, "members": each}
 
     def metric(self, name: str) -> float:
         """A test score by name; NaN where it is undefined."""
@@ -68,7 +114,12 @@ class ArmReport:
             "family": self.family,
             "covariates": list(self.covariates),
             "spec": self.spec.to_dict(),
-            "settings": dict(self.settings),
+            "settings": self.settings,
+            "members": [member.to_dict() for member in self.members],
+            "weights": list(self.weights),
+            "rule": self.rule,
+            "lookback": self.lookback,
+            "phases": list(self.phases),
             "validation_mase": _number(self.validation_mase),
             "metrics": [metric.to_dict() for metric in self.metrics],
             "coverage_by_step": {k: [_number(x) for x in v] for k, v in self.coverage_by_step.items()},
@@ -82,15 +133,19 @@ def read_arm(plain: Mapping[str, Any]) -> ArmReport:
     lists = {name: tuple(value) for name, value in spec.items() if isinstance(value, list)}
     return ArmReport(
         name=plain["name"],
-        family=plain["family"],
         covariates=tuple(plain["covariates"]),
         spec=ForecastSpec(**{**spec, **lists}),
-        settings=plain["settings"],
+        members=tuple(Member(**member) for member in plain["members"]),
+        weights=tuple(plain["weights"]),
+        rule=plain["rule"],
+        lookback=plain["lookback"],
+        phases=tuple(plain["phases"]),
         validation_mase=_float(plain["validation_mase"]),
         metrics=tuple(Metric(m["name"], _float(m["value"]), m["definition"]) for m in plain["metrics"]),
         coverage_by_step={k: tuple(_float(x) for x in v) for k, v in plain["coverage_by_step"].items()},
         intervals=Intervals(
             offsets=tuple(tuple(row) for row in intervals["offsets"]),
+            transform=intervals["transform"],
             spread=intervals["spread"],
             phase=intervals["phase"],
             residuals=intervals["residuals"],
@@ -132,7 +187,9 @@ class BacktestReport:
     """Everything a backtest found; `arm(report.chosen)` is the one to serve, chosen before the test windows.
 
     series: how many took part. scored_steps: observed steps in the test windows. first_test_ds, last_test_ds:
-    timestamps of the first and the last test step. losses: of the chosen arm and of seasonal naive, to compare runs by.
+    timestamps of the first and the last test step. tried: every model of the line-up. parts: where arms differ.
+    losses: of the chosen arm and of seasonal naive, to compare runs by. warnings: what speaks against the figures.
+    notes: what was not tried and why, and whose weights were; nothing against the figures.
     """
 
     plan: BacktestPlan
@@ -141,11 +198,14 @@ class BacktestReport:
     first_test_ds: int
     last_test_ds: int
     arms: tuple[ArmReport, ...]
+    tried: tuple[Tried, ...]
     comparisons: tuple[Comparison, ...]
     chosen: str
     choice: str
+    parts: tuple[Part, ...]
     losses: Losses
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def arm(self, name: str) -> ArmReport:
         """The report of one arm."""
@@ -160,11 +220,15 @@ class BacktestReport:
             "first_test_ds": self.first_test_ds,
             "last_test_ds": self.last_test_ds,
             "arms": [arm.to_dict() for arm in self.arms],
+            "tried": [tried.to_dict() for tried in self.tried],
             "comparisons": [comparison.to_dict() for comparison in self.comparisons],
             "chosen": self.chosen,
             "choice": self.choice,
+            "parts": [part.to_dict() for part in self.parts],
+            "parts_definition": PARTS,
             "losses": self.losses.to_dict(),
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
         }
 
 

@@ -69,8 +69,9 @@ def _drawn(mine: Floats, theirs: Floats, *, block: int, samples: int, seed: int)
     at_once = max(_NUMBERS // count, 1)  # the same draws, but thousands of series need no gigabytes
     parts = []
     for size in [min(at_once, samples - start) for start in range(0, samples, at_once)]:
-        starts = draw.integers(0, count, size=(size, -(-count // block)))
-        picked = ((starts[:, :, None] + np.arange(block)) % count).reshape(size, -1)[:, :count]
+        picked = draw.integers(0, count, size=(size, -(-count // block)))
+        if block > 1:
+            picked = ((picked[:, :, None] + np.arange(block)) % count).reshape(size, -1)[:, :count]
         parts.append(np.stack([mine[picked].sum(axis=1), theirs[picked].sum(axis=1)]))
     lost, other = np.concatenate(parts, axis=1)
     return np.asarray(lost / other, np.float64) if np.all(other > 0) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ class Reason:
 class Trust:
     """The verdict is that of the gravest reason.
 
-    tried: per arm its name, what it read and its scores. notes: what the numbers assume.
+    tried: per arm its name, what it read and its scores. notes: what the numbers assume, and what was not tried.
     """
 
     verdict: Verdict
@@ -49,13 +49,15 @@ class Trust:
         }
 
 
-def judge(report: BacktestReport, cautions: Sequence[str] = ()) -> Trust:
+def judge(report: BacktestReport, cautions: Sequence[str] = (), *, derived: Collection[str] = ()) -> Trust:
     """Weigh skill against seasonal naive, coverage and the amount of evidence; cautions: why tests may flatter."""
     arm = report.arm(report.chosen)
     reasons = [_skill(report, arm), _coverage(arm), _evidence(report)]
     reasons += [Reason("caution", warning) for warning in (*cautions, *report.warnings)]
     verdict = max((reason.verdict for reason in reasons), key=_GRAVITY.index)
-    return Trust(verdict, tuple(reasons), _notes(arm), tuple(_tried(arm) for arm in report.arms))
+    return Trust(
+        verdict, tuple(reasons), (*_notes(arm, derived), *report.notes), tuple(_tried(arm) for arm in report.arms)
+    )
 
 
 _GRAVITY: tuple[Verdict, ...] = ("trust", "caution", "do_not_trust")
@@ -97,10 +99,11 @@ def _evidence(report: BacktestReport) -> Reason:
     return Reason("trust" if windows >= ENOUGH_WINDOWS or series >= MANY_SERIES else "caution", text)
 
 
-def _notes(arm: ArmReport) -> tuple[str, ...]:
-    if not arm.spec.known_future:
+def _notes(arm: ArmReport, derived: Collection[str]) -> tuple[str, ...]:
+    """What time stamps alone give (`derived`) is known exactly; the rest was a perfect forecast in the backtest."""
+    names = ", ".join(name for name in arm.spec.known_future if name not in derived)
+    if not names:
         return ()
-    names = ", ".join(arm.spec.known_future)
     return (f"the backtest was given what {names} turned out to be; with forecasts of them the error will be larger",)
 
 

@@ -65,7 +65,8 @@ def pairing(run: TrainedRun, other: TrainedRun) -> Pairing:
             return _apart(f"the {_WORDS[name]} differs: {mine} and {theirs}")
     mine, theirs = read_losses(run.evaluation["losses"]), read_losses(other.evaluation["losses"])
     found = pair(mine, run.evaluation["chosen"], theirs, other.evaluation["chosen"])
-    read = sorted({*run.arm["spec"]["known_future"]} ^ {*other.arm["spec"]["known_future"]})
+    exact = {name for one in (run, other) for name in one.document["serving"].get("derived", ())}
+    read = sorted(({*run.arm["spec"]["known_future"]} ^ {*other.arm["spec"]["known_future"]}) - exact)
     if found.reason is not None or not read:
         return found
     told = f"one was given what {', '.join(read[:5])} turned out to be; with forecasts of that its error will be larger"

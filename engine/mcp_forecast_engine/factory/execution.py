@@ -3,90 +3,127 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from mcp_forecast_engine.data.dataset import Dataset
+from mcp_forecast_engine.data.demotion import demoted
+from mcp_forecast_engine.data.derived import derived_names
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
-from mcp_forecast_engine.evaluation.candidates import default_candidates
-from mcp_forecast_engine.evaluation.plan import plan_for
+from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
+from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of, plan_for
 from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
 from mcp_forecast_engine.evaluation.trust import judge
+from mcp_forecast_engine.factory.bound import bound_columns
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.models.contract import contract_of
-from mcp_forecast_engine.models.export import export_onnx
+from mcp_forecast_engine.models.export import export_model
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes
+from mcp_forecast_engine.store.named_artifacts import STEP_NAMES
 
 SHOWN: Final = ("MASE", "WQL", "sMAPE", "MAE", "RMSE")
 JSON_TYPE: Final = "application/json"
+COSTS: Final = "costs"  # the step that keeps what was measured
 
 
-def train(job: Job, artifacts: ArtifactStore) -> bytes:
+def train(job: Job, artifacts: ArtifactStore, *, cores: int = 1) -> bytes:
     """The result document of a training run, canonical JSON. Raises HistoryTooShort, DataInvalid, CovariatesMismatch.
+
+    cores: threads that models are shared among; the bytes are the same with any number.
 
     Every step reads what the one before it stored, so a resumed run takes the same path as an undisturbed one.
     """
     plan = job.run.plan
     job.progress(0, 0, "preparing the data")
     panel, report, dataset = Panels().get(plan, artifacts)
+    windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
+    derived = derived_names(plan, panel.axis.freq)
+    roles, demotions = demoted(panel, origins_of(panel, windows), plan["horizon"], keep=derived)
+    panel = replace(panel, roles=roles)
     prepared = job.step("preprocess", lambda: canonical_bytes(report.to_dict()))
-    evaluated = job.step("evaluate", lambda: _evaluate(job, panel, plan, report.cautions))
+    costs: dict[str, float] = {}
+    evaluated = job.step(
+        "evaluate", lambda: _evaluate(job, panel, plan, windows, report.cautions, demotions, costs, cores)
+    )
+    # Apart from the evaluation, whose bytes are the same every time; a resumed run measured only what it did itself.
+    job.step(COSTS, lambda: canonical_bytes({"cpu_s": {name: round(spent, 2) for name, spent in costs.items()}}))
     arm = read_arm(_chosen(json.loads(evaluated)))
-    model = job.step("train", lambda: _export(panel, arm, dataset))
+    # A pretrained model alone is kept by name: its step is another one, because the file is.
+    step = "refer" if [member.family for member in arm.members] == ["pretrained"] else "train"
+    model = job.step(step, lambda: _export(panel, arm, dataset, cores))
     total = max(job.shown.total, 1)
     job.progress(total, total, "fitted on the whole history")
     job.check()
-    files = {"preprocessing.json": prepared, "evaluation.json": evaluated, "model.onnx": model}
+    files = {"preprocessing.json": prepared, "evaluation.json": evaluated, STEP_NAMES[step]: model}
     return canonical_bytes(_document(panel, dataset, plan, files))
 
 
-def _evaluate(job: Job, panel: Panel, plan: dict[str, Any], cautions: Sequence[str]) -> bytes:
+def _evaluate(
+    job: Job,
+    panel: Panel,
+    plan: dict[str, Any],
+    windows: BacktestPlan,
+    cautions: Sequence[str],
+    demotions: Sequence[str],
+    costs: dict[str, float],
+    cores: int,
+) -> bytes:
     def told(done: int, total: int, text: str) -> None:
         job.progress(done, total + 1, text)  # one more: the model of the whole history
         job.check()
 
-    windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
-    found = backtest(panel, default_candidates(panel), windows, on_progress=told)
-    return canonical_bytes({**found.to_dict(), "trust": judge(found, cautions).to_dict()})
+    budget = _budget(plan)
+    made = backtest(panel, windows, budget, on_progress=told, cpu_clock=time.thread_time, cores=cores)
+    costs.update(made.costs)
+    trust = judge(made.report, cautions, derived=derived_names(plan, panel.axis.freq))
+    return canonical_bytes({**made.report.to_dict(), "demotions": list(demotions), "trust": trust.to_dict()})
 
 
-def _export(panel: Panel, arm: ArmReport, dataset: Dataset) -> bytes:
+def _budget(plan: dict[str, Any]) -> Budget:
+    """What the plan pinned; a plan of 0.2 said nothing, and gets the small one with what is installed."""
+    pinned = plan.get("budget")
+    if pinned is None:
+        return BUDGETS["small"]
+    return Budget(pinned["name"], pinned["cpu_s"], tuple(plan["extras"]))
+
+
+def _export(panel: Panel, arm: ArmReport, dataset: Dataset, cores: int) -> bytes:
     schema = digest("dataset_schema.v1", dataset.schema.to_dict())
-    model = fit_arm(panel, arm)
-    return export_onnx(model, contract_of(model, panel, schema=schema))
+    model = fit_arm(panel, arm, cores=cores)
+    return export_model(model, contract_of(model, panel, schema=schema))
 
 
 def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
     evaluation = json.loads(files["evaluation.json"])
     preprocessing = json.loads(files["preprocessing.json"])
     chosen = _chosen(evaluation)
-    read = {*chosen["covariates"]}
+    model = next(data for name, data in files.items() if name.startswith("model."))
     return {
         "kind": "training",
         "trust": _trust(evaluation, chosen),
         "chosen": chosen["name"],
         "choice": evaluation["choice"],
         "tried": [_line(arm) for arm in evaluation["arms"]],
-        "uplift": [_compared(c) for c in evaluation["comparisons"] if c["against"] == "target_only"],
+        "models": [_model(line) for line in evaluation["tried"]],
+        "uplift": [_compared(c) for c in evaluation["comparisons"] if _is_uplift(c)],
         "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in (*SHOWN, "coverage_80")},
         "serving": {
             "horizon": plan["horizon"],
-            "lookback": chosen["spec"]["lookback"],
+            "lookback": chosen["lookback"],
             "target": dataset.schema.target_text,
             "wide": list(dataset.schema.wide),
             "series": list(dataset.schema.series),
             "axis": panel.axis.kind,
-            "needs_future": chosen["spec"]["known_future"],
-            "covariates": [
-                {"name": c.name, "type": c.type, "role": c.role} for c in dataset.schema.covariates if c.name in read
-            ],
+            **bound_columns(model, panel, dataset.schema, plan),
             "freq": panel.axis.freq,
             "data_freq": dataset.schema.axis.freq,  # before the steps, which may resample
             "series_count": len(panel.unique_id),
-            "model": digest_of_bytes(files["model.onnx"]),
+            "model": digest_of_bytes(model),
         },
         "preprocessing": [
             {"step": done["step"]["kind"], "changed": done["changed"], "summary": done["summary"]}
@@ -99,7 +136,7 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
             }
             for name, data in files.items()
         ],
-        "warnings": [*preprocessing["warnings"], *evaluation["warnings"]],
+        "warnings": [*preprocessing["warnings"], *evaluation.get("demotions", ()), *evaluation["warnings"]],
     }  # fmt: skip
 
 
@@ -147,6 +184,18 @@ def _line(arm: dict[str, Any]) -> dict[str, Any]:
         "coverage_80": _short(scores.get("coverage_80")),
         "coverage_95": _short(scores.get("coverage_95")),
     }
+
+
+def _is_uplift(comparison: dict[str, Any]) -> bool:
+    """The same model with covariates over without: what a combination gains has other reasons too."""
+    return bool(comparison["against"] == "target_only" and comparison["arm"].startswith("with_"))
+
+
+def _model(tried: dict[str, Any]) -> dict[str, Any]:
+    """A model that was tried, by what was known before the test part."""
+    named = {"model": tried["name"], "family": tried["family"], "covariates": tried["covariates"]}
+    error, planned = _short(tried["validation_mase"]), tried["planned_cpu_s"]
+    return {**named, "validation_MASE": error, "weight": _short(tried["weight"]), "planned_cpu_s": planned}
 
 
 def _short(value: float | None) -> float | None:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, Final
 
 from mcp_forecast_engine.data.dataset import Dataset, decode
+from mcp_forecast_engine.data.derived import with_holidays
 from mcp_forecast_engine.data.frame import Frame, Panel
 from mcp_forecast_engine.data.preprocessing import to_panel
 from mcp_forecast_engine.data.steps import PreprocessingReport, steps_from_dicts
@@ -18,7 +19,7 @@ KEPT: Final = 2  # panels in memory; a server that forecasts again from the same
 
 
 class Panels:
-    """Panels by what they are made of: dataset digest, covariates, preprocessing steps and season."""
+    """Panels by what they are made of: dataset digest, covariates, preprocessing steps, season and holidays."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -27,7 +28,8 @@ class Panels:
     def get(self, plan: dict[str, Any], artifacts: ArtifactStore) -> tuple[Panel, PreprocessingReport, Dataset]:
         """The panel of a plan, what preprocessing changed, and the dataset. Raises ArtifactCorrupt, DataInvalid."""
         names = ("dataset_digest", "covariates", "preprocessing", "season_length")
-        key = digest("panel.v1", {name: plan[name] for name in names})
+        holidays = plan.get("holidays")  # absent in plans that derive nothing
+        key = digest("panel.v1", {**{name: plan[name] for name in names}, "holidays": holidays})
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -35,7 +37,8 @@ class Panels:
         dataset = decode(artifacts.get(plan["dataset_digest"]))
         frame = _with_covariates(dataset.frame, frozenset(plan["covariates"]))
         steps = steps_from_dicts(plan["preprocessing"])
-        made = (*to_panel(frame, steps, plan["season_length"]), dataset)
+        panel, report = to_panel(frame, steps, plan["season_length"])
+        made = (panel if holidays is None else with_holidays(panel, holidays), report, dataset)
         with self._lock:
             self._kept[key] = made
             while len(self._kept) > KEPT:

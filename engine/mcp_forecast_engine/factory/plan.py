@@ -12,9 +12,8 @@ TRAIN_RECIPE: Final = "train_run_key.v1"
 # Named sets of training choices, by revision; the plan carries the whole set, so a changed profile is another run.
 PROFILES: Final[dict[str, dict[str, Any]]] = {
     "default": {
-        "revision": "1",
-        "arms": ["seasonal_naive", "direct_ridge", "direct_ridge_covariates"],
-        "seed": 20261121,
+        "revision": "2",
+        "chooser": "auto",
     },
 }
 

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mcp_forecast_engine.data.derived import (
+    holiday_calendar,
+    holiday_names,
+    library_release,
+    require_days,
+    require_free,
+)
 from mcp_forecast_engine.data.frequency import season_length as usual_season
 from mcp_forecast_engine.data.shape import shape_of
 from mcp_forecast_engine.data.steps import DEFAULT_STEPS, Step, step_to_dict, stepped_frequency
 from mcp_forecast_engine.errors import CovariatesMismatch, HistoryTooShort
+from mcp_forecast_engine.evaluation.budget import BUDGETS, BudgetName, installed_extras
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, pin_plan
+from mcp_forecast_engine.models.pretrained import at_hand
+from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 
 
@@ -24,50 +34,70 @@ def resolve(
     covariates: tuple[str, ...] | None,
     season_length: int | None,
     test_windows: int | None,
+    budget: BudgetName = "small",
+    holidays: str | None = None,
     preprocessing_id: str | None = None,
     steps: Sequence[Step] = DEFAULT_STEPS,
     seasons: Sequence[int] = (),
+    pretrained: PretrainedFolder | None = None,
 ) -> TrainingPlan:
     """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort, DataInvalid, ArtifactCorrupt.
 
-    covariates: names that may be used; None: every eligible one; (): target only. steps: what `preprocessing_id` names;
-    the plan pins the steps, so the default ones by name are the same run as no name. seasons: those that
-    `run_preprocessing` showed these steps with.
+    covariates: names that may be used; None: every eligible one; (): target only. budget: how much may be tried; with
+    the optional packages at hand it fixes what is, so both are pinned. holidays: code of a calendar ("US",
+    "US-CA") whose days become known-future covariates, whatever `covariates` says. steps: what `preprocessing_id`
+    names; the plan pins the steps, so the default ones by name are the same run as no name. seasons: those that
+    `run_preprocessing` showed these steps with. pretrained: the operator's folder, whose models take part; their
+    digests are pinned.
     """
     known = sorted(c["name"] for c in summary["covariates"])
-    wrong = sorted(set(covariates or ()) - set(known))
-    if wrong:
-        raise CovariatesMismatch(
-            f"the dataset has no covariate {', '.join(wrong)}", field="covariates", allowed=known,
-            next_step="use names of describe_dataset; left out, all eligible ones; [], none",
-        )  # fmt: skip
+    _require_known(covariates, known)
     given = {
         "horizon": horizon, "covariates": covariates, "season_length": season_length, "test_windows": test_windows,
-        "preprocessing_id": preprocessing_id,
+        "holidays": holidays, "preprocessing_id": preprocessing_id,
     }  # fmt: skip
-    asked = {"dataset_id": dataset_id, "profile": profile, **{n: _plain(v) for n, v in given.items() if v is not None}}
+    freq = stepped_frequency(summary["freq"], steps)
+    pins, left_out = at_hand(pretrained or PretrainedFolder(None))
+    named = {"dataset_id": dataset_id, "profile": profile, "budget": budget}
+    asked = {**named, **{n: _plain(v) for n, v in given.items() if v is not None}}
     identity = {
         "dataset_id": dataset_id,
         "dataset_digest": summary["digest"],
         "horizon": horizon,
-        "season_length": season_length or usual_season(stepped_frequency(summary["freq"], steps)),
+        "season_length": season_length or usual_season(freq),
         "covariates": known if covariates is None else sorted(set(covariates)),
         "test_windows": test_windows,
         "preprocessing": [step_to_dict(step) for step in steps],
         "profile": {"name": profile, **PROFILES[profile]},
+        "budget": {"name": budget, "cpu_s": BUDGETS[budget].cpu_s},
+        "extras": list(installed_extras()),
+        "pretrained": pins or None,
+        "holidays": None if holidays is None else _holidays(holidays, freq, known, horizon),
     }
     extent = _extent(summary, identity, artifacts)
     _require_history(extent, horizon)
     used = [c for c in summary["covariates"] if c["name"] in identity["covariates"]]
-    return pin_plan(
-        asked=asked,
-        identity={n: v for n, v in identity.items() if v is not None},
-        warnings=(
-            *_season_warning(summary, season_length),
-            *_other_season(identity["season_length"], seasons),
-            *_warnings(extent, horizon, [c["name"] for c in used if c["role"] == "known_future"]),
-        ),
-    )
+    told = (*_season_warning(summary, season_length), *_other_season(identity["season_length"], seasons))
+    about_data = _warnings(extent, horizon, [c["name"] for c in used if c["role"] == "known_future"])
+    pinned = {n: v for n, v in identity.items() if v is not None}
+    return pin_plan(asked=asked, identity=pinned, warnings=(*left_out, *told, *about_data))
+
+
+def _require_known(covariates: Sequence[str] | None, known: Sequence[str]) -> None:
+    wrong = sorted(set(covariates or ()) - set(known))
+    if wrong:
+        raise CovariatesMismatch(
+            f"the dataset has no covariate {', '.join(wrong)}", field="covariates", allowed=list(known),
+            next_step="use names of describe_dataset; left out, all eligible ones; [], none",
+        )  # fmt: skip
+
+
+def _holidays(code: str, freq: str, known: Sequence[str], horizon: int) -> dict[str, Any]:
+    """What the plan pins of a calendar: its code as the library writes it, the library's release, how far ahead."""
+    require_days(freq)
+    calendar = holiday_calendar(code)
+    require_free(known, holiday_names(calendar, freq))
+    return {"calendar": calendar.code, "library": library_release(), "horizon": horizon}
 
 
 def _extent(summary: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> dict[str, Any]:

@@ -41,6 +41,17 @@ class Basis:
         """K, regressors per row."""
         return len(self.source) + len(self.level_source)
 
+    @property
+    def linear(self) -> Integers:
+        """Which hinges are the clamped value itself: the first one of each continuous column."""
+        return np.unique(self.source, return_index=True)[1].astype(np.int64)
+
+    def straight(self, values: Floats) -> Floats:
+        """(..., F) to (..., continuous columns): clamped values without their bends."""
+        first = self.linear
+        clamped = np.clip(values[..., self.source[first]], self.low[first], self.high[first])
+        return np.asarray((clamped - self.knot[first]) * self.factor[first], np.float64)
+
     def expand(self, values: Floats) -> Floats:
         """(..., F) to (..., K)."""
         hinges = np.clip(values[..., self.source], self.low, self.high) - self.knot

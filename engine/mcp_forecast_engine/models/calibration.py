@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.models.features import Inputs
-from mcp_forecast_engine.models.forecaster import FittedPath
+from mcp_forecast_engine.models.forecaster import FittedModel
+from mcp_forecast_engine.models.scaling import LocalScale, Transform, local_scale
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -19,17 +20,35 @@ CHANGE_FLOOR = 0.1
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Offsets added to a path before it goes back to the series' units.
+class Unit:
+    """In what errors are measured: the window's units after a transform, times 1 or the recent seasonal change.
 
-    offsets: (horizon, levels), ascending in the level. spread: "level", offsets as they are; "change", times the mean
-    absolute seasonal change within the lookback (for panels whose series are not equally predictable).
-    phase: the phase at which they were measured; None where all phases were pooled.
+    transform: "identity", "root" or "log" (the last two only for targets that are never negative).
+    spread: "level", units as they are; "change", times the mean absolute seasonal change within the lookback (for
+    panels whose series are not equally predictable).
+    """
+
+    transform: Transform
+    spread: Spread
+
+    def measured(self, target: Floats, season_length: int) -> tuple[LocalScale, Floats]:
+        """The units of windows, target (B, lookback): their scale, and the width of one unit of offset, (B, 1)."""
+        scale = local_scale(target, self.transform)
+        return scale, residual_unit(scale.forward(target), season_length, self.spread)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Offsets added to a path in its windows' units, before it goes back to the series' units.
+
+    offsets: (horizon, levels), ascending in the level. unit: what they are measured in. phase: the phase at which they
+    were measured; None where all phases were pooled. nonnegative: no quantile lies below zero.
     """
 
     offsets: Floats
-    spread: Spread
+    unit: Unit
     phase: int | None
+    nonnegative: bool = False
 
     def by_phase(self, season_length: int) -> Floats:
         """(m, horizon, levels), or (1, horizon, levels) where phases were pooled: see `_moved`."""
@@ -42,22 +61,22 @@ class Calibration:
 class CalibratedModel:
     """A fitted path and its calibration: what is served and exported."""
 
-    path: FittedPath
+    path: FittedModel
     calibration: Calibration
 
     def quantiles(self, inputs: Inputs) -> Floats:
         """(B, horizon, levels), levels as in QUANTILES, in the series' units."""
-        by_phase = self.calibration.by_phase(self.path.spec.season_length)
+        season = self.path.layout.season_length
+        by_phase = self.calibration.by_phase(season)
         offsets = by_phase[inputs.phase] if len(by_phase) > 1 else by_phase
-        return spread_out(self.path, inputs, self.path.centre(inputs), offsets, self.calibration.spread)
+        scale, width = self.calibration.unit.measured(inputs.target, season)
+        return spread_out(self.path.point(inputs), scale, offsets * width[:, :, None], self.calibration.nonnegative)
 
 
-def spread_out(path: FittedPath, inputs: Inputs, centre: Floats, offsets: Floats, spread: Spread) -> Floats:
-    """Add offsets (1 or B, horizon, levels) to a path (B, horizon) and return to the series' units, sorted."""
-    scale = path.scale(inputs)
-    width = residual_unit(scale.forward(inputs.target), path.spec.season_length, spread)
-    found = scale.inverse(centre[:, :, None] + offsets * width[:, :, None])
-    return np.sort(np.maximum(found, 0.0) if path.spec.nonnegative else found, axis=2)
+def spread_out(point: Floats, scale: LocalScale, offsets: Floats, nonnegative: bool) -> Floats:
+    """Add offsets (B, horizon, levels), in the windows' units, to a path (B, horizon) in the series'; sorted."""
+    found = scale.inverse(scale.forward(point)[:, :, None] + offsets)
+    return np.sort(np.maximum(found, 0.0) if nonnegative else found, axis=2)
 
 
 def residual_unit(lags: Floats, season_length: int, spread: Spread) -> Floats:

@@ -11,6 +11,7 @@ from mcp_forecast_engine.data.frame import Panel, TimeAxis
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.models.calibration import CalibratedModel
 from mcp_forecast_engine.models.features import Layout
+from mcp_forecast_engine.models.forecaster import phases_of
 from mcp_forecast_engine.models.spec import QUANTILES
 
 KEY = "mcp_forecast.contract"
@@ -22,7 +23,8 @@ class Contract:
     """What a model file says about itself.
 
     layout: columns and lengths. levels: quantile levels of the output. categories: column to its category names, whose
-    place is the code. schema: digest of the dataset's schema, as the caller passed it in.
+    place is the code. schema: digest of the dataset's schema, as the caller passed it in. phases: places in the season
+    of the first forecast step at which all of it answers as tested, () for all.
     """
 
     family: str
@@ -31,6 +33,7 @@ class Contract:
     categories: Mapping[str, tuple[str, ...]]
     nonnegative: bool
     schema: str
+    phases: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -48,11 +51,13 @@ class Contract:
             "known_future": list(layout.known_future),
             "calendar": list(layout.calendar),
             "static": list(layout.static),
+            "series": list(layout.series),
             "cov_hist": list(layout.cov_hist),
             "levels": list(self.levels),
             "categories": {name: list(values) for name, values in self.categories.items()},
             "nonnegative": self.nonnegative,
             "schema": self.schema,
+            "phases": list(self.phases),
         }
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -66,8 +71,9 @@ def contract_of(model: CalibratedModel, panel: Panel, *, schema: str = "") -> Co
         layout=layout,
         levels=QUANTILES,
         categories={name: tuple(values) for name, values in sorted(panel.categories.items()) if name in read},
-        nonnegative=model.path.spec.nonnegative,
+        nonnegative=model.calibration.nonnegative,
         schema=schema,
+        phases=phases_of(model.path),
     )
 
 
@@ -87,6 +93,7 @@ def read_contract(text: str) -> Contract:
             known_future=tuple(value["known_future"]),
             calendar=tuple(value["calendar"]),
             static=tuple(value["static"]),
+            series=tuple(value.get("series", ())),
         )
         return Contract(
             family=value["family"],
@@ -95,6 +102,7 @@ def read_contract(text: str) -> Contract:
             categories={name: tuple(values) for name, values in value["categories"].items()},
             nonnegative=value["nonnegative"],
             schema=value["schema"],
+            phases=tuple(value.get("phases", ())),  # files of 0.2 answer alike at all of them
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ArtifactCorrupt("the model carries no readable data contract") from error

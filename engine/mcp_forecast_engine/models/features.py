@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.calendar import calendar_features
@@ -19,6 +20,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _LONGEST_PAST = 48
+_SEVERAL = 8  # from so many windows on, copying whole runs is faster than an index of every step
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Layout:
     """Which columns a model reads and in which order; travels inside the exported model.
 
     past: steps of every covariate before the origin (at most one season). calendar: derived columns of the first
-    forecast step, which fix those of the others. static: one value per series.
+    forecast step, which fix those of the others. static: one value per series. series: names of the training series,
+    where the model has weights of their own for them.
     """
 
     horizon: int
@@ -38,6 +41,7 @@ class Layout:
     known_future: tuple[str, ...]
     calendar: tuple[str, ...]
     static: tuple[str, ...]
+    series: tuple[str, ...] = ()
 
     @property
     def cov_hist(self) -> tuple[str, ...]:
@@ -52,6 +56,8 @@ class Inputs:
     target: (B, lookback). cov_hist: (B, past, H). cov_future: (B, horizon, F), known-future
     covariates. calendar: (B, C), of the first forecast step. static: (B, G).
     phase: int64 (B), the place of the first forecast step within its season, 0 .. m - 1.
+    known: int64 (B), how many of the last steps of target are genuine; the others continue a short history backwards.
+    series: int64 (B), place among the layout's series; -1 for one that the model was not trained on.
     """
 
     target: Floats
@@ -60,9 +66,33 @@ class Inputs:
     calendar: Floats
     static: Floats
     phase: Integers
+    known: Integers
+    series: Integers
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def take(self, part: slice | Integers | NDArray[np.bool_]) -> Inputs:
+        """Some of the windows."""
+        return Inputs(**{name: getattr(self, name)[part] for name in self.__dataclass_fields__})
+
+    def narrow(self, whole: Layout, own: Layout) -> Inputs:
+        """What a member of a combination reads of the inputs that were gathered for all of them."""
+        if whole == own:
+            return self
+        hist = [whole.cov_hist.index(name) for name in own.cov_hist]
+        ahead = [whole.known_future.index(name) for name in own.known_future]
+        fixed = [whole.static.index(name) for name in own.static]
+        return Inputs(
+            target=self.target[:, whole.lookback - own.lookback :],
+            cov_hist=self.cov_hist[:, whole.past - own.past :, hist],
+            cov_future=self.cov_future[:, :, ahead],
+            calendar=self.calendar,
+            static=self.static[:, fixed],
+            phase=self.phase,
+            known=np.minimum(self.known, own.lookback),
+            series=self.series,
+        )
 
 
 def layout_for(spec: ForecastSpec, axis: TimeAxis) -> Layout:
@@ -78,6 +108,20 @@ def layout_for(spec: ForecastSpec, axis: TimeAxis) -> Layout:
         known_future=spec.known_future,
         calendar=calendar,
         static=spec.static,
+    )
+
+
+def widest(layouts: Sequence[Layout]) -> Layout:
+    """One layout that holds what each of several reads; they share horizon, season and time axis."""
+    return replace(
+        layouts[0],
+        lookback=max(layout.lookback for layout in layouts),
+        past=max(layout.past for layout in layouts),
+        historical=tuple(sorted({name for layout in layouts for name in layout.historical})),
+        known_future=tuple(sorted({name for layout in layouts for name in layout.known_future})),
+        static=tuple(sorted({name for layout in layouts for name in layout.static})),
+        # Members are fitted on one panel: those that know series know the same ones.
+        series=max((layout.series for layout in layouts), key=len),
     )
 
 
@@ -109,13 +153,18 @@ def tail_inputs(panel: Panel, layout: Layout) -> Inputs:
     Raises CovariatesMismatch, naming the columns, where the panel lacks covariates or their future rows;
     HistoryTooShort where a series is empty.
     """
+    return tail_of(panel, layout)[0]
+
+
+def tail_of(panel: Panel, layout: Layout) -> tuple[Inputs, Integers]:
+    """`tail_inputs`, and the timestamps they are for, `tail_stamps`."""
     _require_columns(panel, layout)
-    if np.any(panel.lengths < 1):
+    lengths, h = panel.lengths, layout.horizon
+    if np.any(lengths < 1):
         raise HistoryTooShort("a series has no rows; at least one is needed", field="series")
-    h = layout.horizon
     future = {name: panel.future[name][:, :h] for name in layout.known_future}
-    series = np.arange(len(panel.unique_id), dtype=np.int64)
-    return _assemble(panel, layout, series=series, origin=panel.lengths, ds=tail_stamps(panel, h), future=future)
+    series, ds = np.arange(len(lengths), dtype=np.int64), tail_stamps(panel, h)
+    return _assemble(panel, layout, series=series, origin=lengths, ds=ds, future=future), ds
 
 
 def tail_stamps(panel: Panel, horizon: int) -> Integers:
@@ -133,20 +182,50 @@ def _assemble(
     future: Mapping[str, Floats],
 ) -> Inputs:
     base = panel.offsets[series]
-    back = base[:, None] + _past_steps(origin, layout.lookback, layout.season_length)
-    recent = back[:, -layout.past :]
+    target, *past = _past_of((panel.y, *(panel.covariates[name] for name in layout.cov_hist)), base, origin, layout)
     static = [panel.covariates[name][base] for name in layout.static]
-    past = [panel.covariates[name][recent] for name in layout.cov_hist]
     ahead = [future[name] for name in layout.known_future]
-    size, h = ds.shape
     return Inputs(
-        target=panel.y[back],
-        cov_hist=np.stack(past, axis=2) if past else np.zeros((size, layout.past, 0)),
-        cov_future=np.stack(ahead, axis=2) if ahead else np.zeros((size, h, 0)),
+        target=target,
+        cov_hist=_side_by_side(past, (len(base), layout.past)),
+        cov_future=_side_by_side(ahead, ds.shape),
         calendar=_calendar(ds[:, 0], layout),
-        static=np.stack(static, axis=1) if static else np.zeros((size, 0)),
+        static=_side_by_side(static, base.shape),
         phase=phase_of(ds[:, 0], layout.axis, layout.season_length),
+        known=np.minimum(origin, layout.lookback).astype(np.int64),
+        series=_places(panel.unique_id, layout.series)[series],
     )
+
+
+def _side_by_side(columns: Sequence[Floats], shape: tuple[int, ...]) -> Floats:
+    """Columns of one shape along a new last axis: `np.stack` without its checks, which cost as much as a forecast."""
+    found = np.empty((*shape, len(columns)))
+    for i, column in enumerate(columns):
+        found[..., i] = column
+    return found
+
+
+def _places(names: tuple[str, ...], known: tuple[str, ...]) -> Integers:
+    """Where each series of a panel stands among those a model knows, -1 where it does not."""
+    if not known:
+        return np.full(len(names), -1, np.int64)
+    if names == known:
+        return np.arange(len(names), dtype=np.int64)
+    place = {name: i for i, name in enumerate(known)}
+    return np.array([place.get(name, -1) for name in names], np.int64)
+
+
+def _past_of(columns: Sequence[Floats], base: Integers, origin: Integers, layout: Layout) -> list[Floats]:
+    """The lookback of the first column, the recent past of the others, (B, lookback) and (B, past).
+
+    base: int64 (B), where the series begin in the columns.
+    """
+    steps = [layout.lookback, *(layout.past for _ in columns[1:])]
+    if len(origin) > _SEVERAL and origin.min() >= layout.lookback:
+        end = base + origin
+        return [sliding_window_view(column, n)[end - n] for column, n in zip(columns, steps, strict=True)]
+    back = base[:, None] + _past_steps(origin, layout.lookback, layout.season_length)
+    return [column[back[:, -n:]] for column, n in zip(columns, steps, strict=True)]
 
 
 def _past_steps(origin: Integers, lookback: int, season_length: int) -> Integers:
@@ -162,6 +241,8 @@ def _calendar(ds: Integers, layout: Layout) -> Floats:
     """Calendar columns of B timestamps, (B, C); each distinct one is computed once."""
     if not layout.calendar:
         return np.zeros((len(ds), 0))
+    if len(ds) == 1:
+        return calendar_features(ds, layout.axis)[1]
     stamps, place = np.unique(ds, return_inverse=True)
     _, columns = calendar_features(stamps, layout.axis)
     return columns[place]

@@ -1,84 +1,95 @@
-"""What every model family can do: choose its settings before a cutoff, fit on a history, and be a linear path."""
+"""What every model family can do: choose settings before a cutoff, fit on a history, answer, and be written down."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.models.design import Design
 from mcp_forecast_engine.models.features import Inputs, Layout
-from mcp_forecast_engine.models.scaling import LocalScale, Transform, local_scale
 from mcp_forecast_engine.models.spec import ForecastSpec
+
+if TYPE_CHECKING:  # what serves answers through onnxruntime and never builds a graph
+    from mcp_forecast_engine.models.graph import Graph, Ports
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Settings = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class FittedPath:
-    """A fitted model: z = clip(rows @ weights[slot] + bias[slot]), in each window's own units.
+class FittedModel(Protocol):
+    """A fitted model as a value of arrays: answers with numpy alone, and writes the same steps as ONNX nodes."""
 
-    weights: (P, p, horizon), bias: (P, horizon). slot: int64 (m), which of the P sets a phase uses; -1: not fitted.
-    low, high: (horizon), the range of z seen in training and a margin around it; no extrapolation beyond.
-    """
+    @property
+    def family(self) -> str:
+        """The name under which MODELS lists the family."""
+        ...
 
-    family: str
-    spec: ForecastSpec
-    settings: Settings
-    layout: Layout
-    design: Design
-    transform: Transform
-    weights: Floats
-    bias: Floats
-    slot: Integers
-    low: Floats
-    high: Floats
-
-    def scale(self, inputs: Inputs) -> LocalScale:
-        """The units of each window."""
-        return local_scale(inputs.target, self.transform)
-
-    def centre(self, inputs: Inputs) -> Floats:
-        """The forecast in each window's units, (B, horizon)."""
-        rows = self.design.rows(inputs, self.scale(inputs), self.layout)
-        slots = self.slot[inputs.phase]
-        if np.any(slots < 0):
-            raise ValueError("this fit has no weights for the phase asked for")
-        z = np.empty((len(inputs), self.spec.horizon))
-        for slot in np.unique(slots):
-            of_slot = slots == slot
-            z[of_slot] = rows[of_slot] @ self.weights[slot] + self.bias[slot]
-        return np.clip(z, self.low, self.high)
+    @property
+    def layout(self) -> Layout:
+        """The columns and lengths that it reads."""
+        ...
 
     def point(self, inputs: Inputs) -> Floats:
-        """The uncalibrated forecast in the series' units, (B, horizon)."""
-        path = self.scale(inputs).inverse(self.centre(inputs))
-        return np.maximum(path, 0.0) if self.spec.nonnegative else path
+        """The uncalibrated forecast in the series' units, (B, horizon); inputs as `layout` says."""
+        ...
+
+    def write(self, graph: Graph, ports: Ports) -> str:
+        """Add the nodes of `point`; ports name the inputs as `layout` says. Returns a double (batch, horizon)."""
+        ...
 
 
-class Forecaster(Protocol):
+class Family(Protocol):
     """A model family; `MODELS` lists them by name."""
 
     family: ClassVar[str]
 
     @classmethod
-    def tune(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers]) -> Settings:
+    def tune(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers], asked: Settings) -> Settings:
         """Choose settings on validation windows: `origins` holds, per window, steps of history by series (-1: none).
 
-        Fits only on what lies before the first of them, scores on them, and never looks behind the panel's end.
+        asked: settings that a candidate fixes (a variant, a number of seeds, another lookback); the others are chosen.
+        Fits only on what lies before the first window, scores on them, and never looks behind the panel's end.
+        Returns all settings, plain JSON values: what `fit` needs beside the panel and the specification.
         """
         ...
 
     @classmethod
-    def fit(cls, panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None = None) -> FittedPath:
+    def fit(
+        cls, panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None = None
+    ) -> FittedModel:
         """Fit on the whole panel; `phases` limits the work to origins that will be asked for (default: all).
 
         Raises HistoryTooShort where no window fits.
         """
         ...
+
+
+@runtime_checkable
+class Recalibrated(Protocol):
+    """A family that refits for every window at little cost, by adding what is new and taking away what is too old."""
+
+    @classmethod
+    def recalibrate(
+        cls, panel: Panel, spec: ForecastSpec, settings: Settings, origins: Sequence[Integers]
+    ) -> Iterator[FittedModel]:
+        """One fitted model per window (ascending origins, as in `tune`), each from what lies before its origin."""
+        ...
+
+
+@runtime_checkable
+class Phased(Protocol):
+    """A fitted model that may know some phases of the season only."""
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """Phases of the first forecast step that it learned, () for all."""
+        ...
+
+
+def phases_of(model: FittedModel) -> tuple[int, ...]:
+    """The phases of the first forecast step that a model learned, () for all."""
+    return model.phases if isinstance(model, Phased) else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,27 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 18
 IR_VERSION = 10
+# Tree ensembles are operators of their own domain.
+ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The names of a model's inputs in the graph, float32 and batch first; empty where it reads none.
+
+    target (batch, lookback), known int64 (batch): how many of the last steps of target are genuine, cov_hist
+    (batch, past, H), cov_future (batch, horizon, F), calendar (batch, C), static (batch, G), phase int64 (batch),
+    series int64 (batch): place among the layout's series, -1 for another one.
+    """
+
+    target: str
+    known: str = ""
+    cov_hist: str = ""
+    cov_future: str = ""
+    calendar: str = ""
+    static: str = ""
+    phase: str = ""
+    series: str = ""
 
 
 class Graph:
@@ -54,9 +76,13 @@ class Graph:
         return self.node("Cast", source, to=to)
 
     def model(self, name: str, metadata: dict[str, str]) -> bytes:
-        """The finished model as bytes: no date, no path, nothing of this machine."""
-        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants)
+        """The finished model as bytes: no date, no path; inputs that no node reads are left out."""
+        read = {source for node in self._nodes for source in node.input}
+        inputs = [declared for declared in self._inputs if declared.name in read]
+        graph = helper.make_graph(self._nodes, name, inputs, self._outputs, self._constants)
         opset = [helper.make_opsetid("", OPSET)]
+        if any(node.domain == ML_DOMAIN for node in self._nodes):
+            opset.append(helper.make_opsetid(ML_DOMAIN, ML_OPSET))
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="mcp-forecast")
         for key in sorted(metadata):
             entry = model.metadata_props.add()

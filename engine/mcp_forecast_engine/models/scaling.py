@@ -1,4 +1,4 @@
-"""Every window in its own units: level and spread of its lookback, with a root or a logarithm where it pays."""
+"""Every window in its own units: level and spread of its lookback, with a root, log or asinh where it pays."""
 
 from __future__ import annotations
 
@@ -9,12 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Transform = Literal["identity", "root", "log"]
+Integers = NDArray[np.int64]
+Transform = Literal["identity", "root", "log", "asinh"]
 
-TRANSFORMS: tuple[Transform, ...] = ("identity", "root", "log")
+TRANSFORMS: tuple[Transform, ...] = ("identity", "root", "log", "asinh")
+# Those that a target with negative values can take.
+SIGNED: tuple[Transform, ...] = ("identity", "asinh")
 LOG_UNIT = 0.1
 FLAT = 1e-6
 TINY = 1e-12
+# asinh is undone by sinh, which grows as exp does: no path leaves 10,000 spreads.
+FURTHEST = 10.0
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What of a window's units is no matter of the window.
+
+    level, spread: constants learned from a training part, of each of its S series in the order of the layout's series
+    (S), or one for all (1); None: measured in each lookback, as they are for a series that is not among them or whose
+    spread is 0. recent: how many of the last steps of the lookback are measured, 0: all of them; where spreads are
+    constants, only the level is measured on them.
+    """
+
+    level: Floats | None = None
+    spread: Floats | None = None
+    recent: int = 0
+
+    @property
+    def by_series(self) -> bool:
+        """Whether a window has to say of which series it is."""
+        return self.spread is not None and len(self.spread) > 1
+
+
+MEASURED = Yardstick()
 
 
 @dataclass(frozen=True)
@@ -29,11 +57,14 @@ class LocalScale:
 
     def forward(self, y: Floats) -> Floats:
         """(B, n) in the series' units to (B, n) in the window's units."""
-        return (self._bend(y) - self.level) / self.spread
+        z = (self._bend(y) - self.level) / self.spread
+        return np.arcsinh(z) if self.transform == "asinh" else z
 
     def inverse(self, z: Floats) -> Floats:
         """(B, n) or (B, n, Q) in the window's units back to the series' units."""
         extra = (slice(None), slice(None)) + (None,) * (z.ndim - 2)
+        if self.transform == "asinh":
+            z = np.sinh(np.clip(z, -FURTHEST, FURTHEST))
         bent = z * self.spread[extra] + self.level[extra]
         unit = self.unit[extra]
         if self.transform == "root":
@@ -46,25 +77,48 @@ class LocalScale:
         return _bend(y, self.unit, self.transform)
 
 
-def local_scale(target: Floats, transform: Transform) -> LocalScale:
-    """Measure each lookback, (B, L): shifting (identity only) and scaling y shifts and scales every forecast.
+def local_scale(
+    target: Floats, transform: Transform, yard: Yardstick = MEASURED, series: Integers | None = None
+) -> LocalScale:
+    """Measure each lookback, (B, L): shifting (identity, asinh) and scaling y shifts and scales every forecast.
 
-    root: sqrt(y / mean); log: log(1 + y / (0.1 mean)); both only for targets that are never negative.
-    A flat lookback takes its level as spread, so that nothing is divided by zero.
+    series: int64 (B), place among the yardstick's series, -1: none of them; read only where constants are by series.
+
+    root: sqrt(y / mean); log: log(1 + y / (0.1 mean)); both only for targets that are never negative. asinh: of the
+    identity's units, for spikes of either sign. A flat lookback takes its level as spread, so that nothing is divided
+    by zero.
     """
-    unit = np.abs(target).mean(axis=1, keepdims=True)
+    recent = target[:, -yard.recent :]
+    unit = np.abs(recent).mean(axis=1, keepdims=True)
     unit = np.where(unit > TINY, unit, 1.0)
     if transform == "log":
         unit = unit * LOG_UNIT
-    if transform == "identity":
+    if transform in SIGNED:
         unit = np.ones_like(unit)
-    bent = _bend(target, unit, transform)
+    bent = _bend(recent, unit, transform)
     level = bent.mean(axis=1, keepdims=True)
-    spread = np.sqrt(((bent - level) ** 2).mean(axis=1, keepdims=True))
-    size = np.abs(level)
+    whole = bent if yard.spread is None else _bend(target, unit, transform)
+    middle = level if whole is bent else whole.mean(axis=1, keepdims=True)
+    spread = np.sqrt(((whole - middle) ** 2).mean(axis=1, keepdims=True))
+    size = np.abs(middle)
     flat = spread <= FLAT * size + TINY
     spread = np.where(flat, np.where(size > TINY, size, 1.0), spread)
+    if yard.spread is not None:
+        fixed = _constants(yard.spread, series, len(target))
+        known = fixed > 0
+        spread, flat = np.where(known, fixed, spread), flat & ~known
+        if yard.level is not None:
+            level = np.where(known, _constants(yard.level, series, len(target)), level)
     return LocalScale(transform=transform, unit=unit, level=level, spread=spread, flat=flat[:, 0])
+
+
+def _constants(values: Floats, series: Integers | None, size: int) -> Floats:
+    """The constant of each window's series, (B, 1); 0 for a series that has none."""
+    if len(values) == 1:
+        return np.full((size, 1), values[0])
+    if series is None:
+        raise ValueError("these units are of each series: say of which series the windows are")
+    return np.asarray(np.append(values, 0.0)[series][:, None], np.float64)
 
 
 def _bend(y: Floats, unit: Floats, transform: Transform) -> Floats:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.design import design_for
 from mcp_forecast_engine.models.features import layout_for
-from mcp_forecast_engine.models.forecaster import FittedPath, Settings
+from mcp_forecast_engine.models.forecaster import Settings
+from mcp_forecast_engine.models.linear_path import LinearPath
 from mcp_forecast_engine.models.spec import BASELINE_FAMILY, ForecastSpec
 
 Integers = NDArray[np.int64]
@@ -20,27 +21,25 @@ Integers = NDArray[np.int64]
 class SeasonalNaive:
     """y[t + h] = y[t + h - k m], k the smallest that lies in the past: the plain rule, with nothing tuned or corrected.
 
-    Settings: period, steps: the declared season, m.
+    Settings: period, steps: the declared season, m, unless a candidate asks for another.
     """
 
     family: ClassVar[str] = BASELINE_FAMILY
 
     @classmethod
-    def tune(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers]) -> Settings:
-        """The declared season; there is nothing to choose."""
-        return {"period": spec.season_length}
+    def tune(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers], asked: Settings) -> Settings:
+        """The declared season unless `asked` names a period (1: the last value); there is nothing to choose."""
+        return {"period": spec.season_length, **asked}
 
     @classmethod
-    def fit(cls, panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None = None) -> FittedPath:
+    def fit(cls, panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None = None) -> LinearPath:
         """Nothing is learned: the weights are ones where the last period is read."""
         plain = _plain(spec)
         layout = layout_for(plain, panel.axis)
         weights = np.zeros((1, spec.lookback + len(layout.calendar), spec.horizon))
         weights[0, repeated_lags(spec, settings["period"]), np.arange(spec.horizon)] = 1.0
-        return FittedPath(
+        return LinearPath(
             family=cls.family,
-            spec=plain,
-            settings=settings,
             layout=layout,
             design=design_for(panel, layout),
             transform="identity",

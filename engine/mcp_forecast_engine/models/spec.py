@@ -9,7 +9,7 @@ import numpy as np
 
 from mcp_forecast_engine.data.frame import Panel
 
-QUANTILES = (0.025, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.975)
+QUANTILES = (0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.975)
 MEDIAN = QUANTILES.index(0.5)
 BASELINE_FAMILY = "seasonal_naive"
 

@@ -13,13 +13,13 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import CovariatesMismatch
 from mcp_forecast_engine.evaluation.progress import OnProgress, Progress
 from mcp_forecast_engine.models.contract import Contract
-from mcp_forecast_engine.models.features import Inputs, tail_inputs, tail_stamps
+from mcp_forecast_engine.models.features import tail_of
 from mcp_forecast_engine.serving.session import ModelSession
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-BATCH = 256
+BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -65,29 +65,18 @@ def forecast(
     """
     contract = session.contract
     _require_axis(panel, contract)
-    inputs = tail_inputs(_recoded(panel, contract.categories), contract.layout)
+    inputs, ds = tail_of(recoded(panel, contract.categories), contract.layout)
     size = len(inputs)
     progress = Progress(-(-size // BATCH), on_progress)
     found = []
     for start in range(0, size, BATCH):
-        found.append(session.run(_part(inputs, slice(start, start + BATCH))))
+        found.append(session.run(inputs if size <= BATCH else inputs.take(slice(start, start + BATCH))))
         progress.step(f"{min(start + BATCH, size)} of {size} series")
     return Forecast(
         unique_id=panel.unique_id,
-        ds=tail_stamps(panel, contract.layout.horizon),
+        ds=ds,
         levels=contract.levels,
-        quantiles=np.concatenate(found),
-    )
-
-
-def _part(inputs: Inputs, part: slice) -> Inputs:
-    return Inputs(
-        target=inputs.target[part],
-        cov_hist=inputs.cov_hist[part],
-        cov_future=inputs.cov_future[part],
-        calendar=inputs.calendar[part],
-        static=inputs.static[part],
-        phase=inputs.phase[part],
+        quantiles=found[0] if len(found) == 1 else np.concatenate(found),
     )
 
 
@@ -102,8 +91,10 @@ def _require_axis(panel: Panel, contract: Contract) -> None:
         )
 
 
-def _recoded(panel: Panel, categories: Mapping[str, tuple[str, ...]]) -> Panel:
+def recoded(panel: Panel, categories: Mapping[str, tuple[str, ...]]) -> Panel:
     """Category codes as the model learned them; a category it never saw gets -1, which no indicator answers to."""
+    if all(panel.categories.get(name, known) == known for name, known in categories.items()):
+        return panel
     covariates, future = dict(panel.covariates), dict(panel.future)
     for name, known in categories.items():
         here = panel.categories.get(name, known)

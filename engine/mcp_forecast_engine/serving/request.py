@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_forecast_engine.errors import CovariatesMismatch, DataInvalid
@@ -12,9 +13,12 @@ from mcp_forecast_engine.store.identity import canonical_bytes
 
 if TYPE_CHECKING:
     from mcp_forecast_engine.data.schema import DatasetSchema
+    from mcp_forecast_engine.models.features import Layout
 
 UNREAD_FUTURE: Final = "the model reads no future covariates; the future rows were not used"
-LEVELS: Final = (20, 40, 60, 80, 95)  # intervals between the quantile levels a model carries
+LEVELS: Final = (20, 40, 60, 80, 90, 95)  # intervals between the quantile levels a model carries
+
+EXPLAINED_SERIES: Final = 50  # at most: each is forecast up to 256 times
 
 
 def resolve(
@@ -28,6 +32,7 @@ def resolve(
     horizon: int | None,
     future: list[dict[str, Any]] | None,
     levels: tuple[int, ...],
+    explain: bool = False,
 ) -> InferencePlan:
     """The pinned plan of a forecast request. Raises CovariatesMismatch, DataInvalid."""
     serving = document["serving"]
@@ -43,10 +48,11 @@ def resolve(
     _require_same_target(serving, summary)
     _require_same_covariates(serving, summary)
     _require_same_step(serving, summary)
+    _require_few(summary, explain)
     read = bool(serving["needs_future"])
     asked = {
         "run_id": run_id, "dataset_id": dataset_id, "horizon": horizon, "levels": list(levels),
-        "future_rows": len(future) if future else None,
+        "future_rows": len(future) if future else None, "explain": explain or None,
     }  # fmt: skip
     identity = {
         "model_run_id": trained.run_id,
@@ -60,6 +66,8 @@ def resolve(
         "preprocessing": trained.plan["preprocessing"],
         "covariates": trained.plan["covariates"],
         "future": artifacts.put(canonical_bytes(future)) if future and read else "",
+        **_holidays(trained),
+        **({"explain": True} if explain else {}),
     }
     return pin_plan(
         asked={name: value for name, value in asked.items() if value is not None},
@@ -72,9 +80,35 @@ def resolve(
 
 def _warnings(trained: Run, summary: dict[str, Any]) -> tuple[str, ...]:
     """What a reader of the forecast has to know about the data it starts from."""
-    if summary["dataset_id"] == trained.plan["dataset_id"]:
-        return ()
-    return (f"trust was measured on dataset {trained.plan['dataset_id']}, not on {summary['dataset_id']}",)
+    found = []
+    if summary["dataset_id"] != trained.plan["dataset_id"]:
+        found.append(f"trust was measured on dataset {trained.plan['dataset_id']}, not on {summary['dataset_id']}")
+    pinned, now = trained.plan.get("holidays"), _holidays(trained).get("holidays")
+    if pinned != now and pinned is not None and now is not None:
+        found.append(f"holidays are those of release {now['library']}; training had {pinned['library']}")
+    return tuple(found)
+
+
+def _holidays(trained: Run) -> dict[str, Any]:
+    """The calendar that the model was trained with, of the library's release at hand; nothing where it had none."""
+    pinned = trained.plan.get("holidays")
+    if pinned is None:
+        return {}
+    from mcp_forecast_engine.data.derived import library_release  # numpy: only where it is needed
+
+    return {"holidays": {**pinned, "library": library_release()}}
+
+
+def require_levels(asked: Sequence[int], carried: Sequence[float]) -> None:
+    """The model has the quantiles of these intervals: files of 0.2 have none for 90 %. Raises DataInvalid."""
+    wrong = [level for level in asked if round((100 - level) / 200, 4) not in carried]
+    if wrong:
+        raise DataInvalid(
+            f"levels {wrong} are not carried by this model",
+            field="levels",
+            allowed=[level for level in LEVELS if round((100 - level) / 200, 4) in carried],
+            next_step="ask for other levels, or train again",
+        )
 
 
 def require_same_columns(serving: dict[str, Any], schema: DatasetSchema) -> None:
@@ -86,6 +120,16 @@ def require_same_columns(serving: dict[str, Any], schema: DatasetSchema) -> None
         "axis": schema.axis.kind,
     }
     _require_equal({name: serving[name] for name in found}, found)
+    if "zone" in serving:  # the hours of another wall clock would be read as the hours of this one
+        _require_equal({"zone": serving["zone"]}, {"zone": schema.zone or "none"})
+
+
+def require_inputs(serving: dict[str, Any], layout: Layout) -> None:
+    """The model reads the inputs that its training result names, in that order. Raises CovariatesMismatch."""
+    from mcp_forecast_engine.data.input_spec import input_spec, read_input_spec, require_same_inputs
+
+    if "input_spec" in serving:  # results of older releases have none
+        require_same_inputs(read_input_spec(serving["input_spec"]), input_spec(layout, target=serving["target"]))
 
 
 def _require_same_target(serving: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -105,7 +149,10 @@ def _require_equal(wanted: dict[str, Any], found: dict[str, Any]) -> None:
             )
 
 
-_NAMES: Final = {"target": "target", "wide": "wide targets", "series": "series columns", "axis": "a time axis of kind"}
+_NAMES: Final = {
+    "target": "target", "wide": "wide targets", "series": "series columns", "axis": "a time axis of kind",
+    "zone": "the wall clock of zone",
+}  # fmt: skip
 
 
 def _told(value: Any) -> str:
@@ -115,11 +162,18 @@ def _told(value: Any) -> str:
 
 
 def _require_same_covariates(serving: dict[str, Any], summary: dict[str, Any]) -> None:
-    """Other data must have the columns the model reads, of the same type and role."""
+    """Other data must have the columns the model reads, of a type and role that serve, complete unless optional.
+
+    An optional column may be absent: it falls back by a named policy. Columns that the model does not read, and the
+    order of columns, do not matter.
+    """
     found = {c["name"]: c for c in summary["covariates"]}
+    derived = serving.get("derived", ())
     for wanted in serving["covariates"]:
         have = found.get(wanted["name"])
-        if have is None or (have["type"], have["role"]) != (wanted["type"], wanted["role"]):
+        if wanted["name"] in derived or (have is None and wanted.get("nullable") and "fallback" in wanted):
+            continue
+        if have is None or not _serves(wanted, have):
             told = "absent" if have is None else f"{have['type']} {have['role']}"
             raise CovariatesMismatch(
                 f"the model reads {wanted['name']!r} as {wanted['type']} {wanted['role']}; in the dataset it is {told}",
@@ -127,6 +181,26 @@ def _require_same_covariates(serving: dict[str, Any], summary: dict[str, Any]) -
                 allowed=[f"{c['name']}: {c['type']} {c['role']}" for c in serving["covariates"]],
                 next_step="register data with these columns (`covariates` corrects roles), or train on the new data",
             )
+        _require_complete(wanted, have, summary)
+
+
+def _serves(wanted: dict[str, Any], have: dict[str, Any]) -> bool:
+    """Whether a column can be read as the trained one: few rows may hold only 0 and 1 of a number, or one value."""
+    kind = have["type"] == wanted["type"] or (have["type"], wanted["type"]) == ("boolean", "numeric")
+    return kind and (have["role"] == wanted["role"] or wanted["role"] == "historical")
+
+
+def _require_complete(wanted: dict[str, Any], have: dict[str, Any], summary: dict[str, Any]) -> None:
+    """A column that training never lacked is required: its history may not lack values either."""
+    missing = summary["covariate_stats"].get(wanted["name"], {}).get("missing", 0)
+    if wanted.get("nullable", True) or not have["nullable"] or not missing:  # older results did not say
+        return
+    raise CovariatesMismatch(
+        f"covariate {wanted['name']!r} is required, and was complete in training; the dataset lacks {missing} values",
+        field="dataset_id",
+        allowed=f"a value of {wanted['name']!r} in every row",
+        next_step="complete it; or train on data that declares it nullable (`covariates` of register_dataset)",
+    )
 
 
 def _require_same_step(serving: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -135,4 +209,15 @@ def _require_same_step(serving: dict[str, Any], summary: dict[str, Any]) -> None
     if summary["freq"] != wanted:
         raise CovariatesMismatch(
             f"the data steps by {summary['freq']}, that of the model by {wanted}", field="dataset_id", allowed=wanted
+        )
+
+
+def _require_few(summary: dict[str, Any], explain: bool) -> None:
+    """An explanation forecasts every series up to 256 times: it is for some series, not for all of a large dataset."""
+    if explain and summary["series_count"] > EXPLAINED_SERIES:
+        raise DataInvalid(
+            f"the dataset has {summary['series_count']} series; at most {EXPLAINED_SERIES} are explained at once",
+            field="explain",
+            allowed=f"datasets of at most {EXPLAINED_SERIES} series",
+            next_step="leave `explain` out; or register a dataset of the series in question and pass it as dataset_id",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,34 +13,62 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.models.contract import KEY, Contract, read_contract
 from mcp_forecast_engine.models.features import Inputs
+from mcp_forecast_engine.models.pretrained_manifest import is_manifest
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ModelSession:
+_TYPES: Final[dict[str, np.dtype[Any]]] = {
+    **dict.fromkeys(("target", "cov_hist", "cov_future", "calendar", "static"), np.dtype(np.float32)),
+    **dict.fromkeys(("phase", "known", "series"), np.dtype(np.int64)),
+}
+_OUTPUTS: Final = ["quantiles"]
+
+
+class ModelSession(Protocol):
     """A loaded model: its contract, and `run` from inputs to quantiles."""
 
-    contract: Contract
-    _runtime: Any
-    _reads: tuple[str, ...]
+    @property
+    def inline(self) -> bool:
+        """Whether a server may run it; else only a worker does."""
+        ...
+
+    @property
+    def contract(self) -> Contract:
+        """What it reads and answers."""
+        ...
 
     def run(self, inputs: Inputs) -> Floats:
         """Quantiles of B windows, (B, horizon, levels)."""
-        every = {
-            "target": inputs.target.astype(np.float32),
-            "cov_hist": inputs.cov_hist.astype(np.float32),
-            "cov_future": inputs.cov_future.astype(np.float32),
-            "calendar": inputs.calendar.astype(np.float32),
-            "static": inputs.static.astype(np.float32),
-            "phase": inputs.phase.astype(np.int64),
-        }
-        (found,) = self._runtime.run(["quantiles"], {name: every[name] for name in self._reads})
+        ...
+
+
+@dataclass(frozen=True)
+class OnnxSession:
+    """A model that onnxruntime answers by."""
+
+    inline: ClassVar[bool] = True
+    contract: Contract
+    runtime: Any
+    reads: tuple[str, ...]
+
+    def fed(self, inputs: Inputs) -> dict[str, NDArray[Any]]:
+        """What the graph reads of the inputs, by name, in its types; nothing is copied that has its type already."""
+        return {name: np.asarray(getattr(inputs, name), _TYPES[name]) for name in self.reads}
+
+    def run(self, inputs: Inputs) -> Floats:
+        """Quantiles of B windows, (B, horizon, levels)."""
+        (found,) = self.runtime.run(_OUTPUTS, self.fed(inputs))
         return np.asarray(found, np.float64)
 
 
 def load_model(content: bytes) -> ModelSession:
-    """Load an exported model on one thread; raises ArtifactCorrupt where the bytes are no model of ours."""
+    """Load an exported model on one thread, or what a manifest names; raises ArtifactCorrupt where the bytes are no
+    model of ours."""
+    if is_manifest(content):
+        from mcp_forecast_engine.serving.pretrained_session import load_manifest
+
+        return load_manifest(content)
     # Imported here: tools/list must not wait for the runtime.
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
@@ -53,7 +81,7 @@ def load_model(content: bytes) -> ModelSession:
     except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
         raise ArtifactCorrupt("the bytes are no ONNX model that can be loaded") from error
     contract = read_contract(runtime.get_modelmeta().custom_metadata_map.get(KEY, ""))
-    return ModelSession(contract, runtime, tuple(part.name for part in runtime.get_inputs()))
+    return OnnxSession(contract, runtime, tuple(part.name for part in runtime.get_inputs()))
 
 
 class ModelSessions:

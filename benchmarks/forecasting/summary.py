@@ -1,0 +1,46 @@
+"""Print what the rows' results hold as one Markdown table: `python benchmarks/forecasting/summary.py`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from forecasting.rows import ROWS
+from forecasting.table import stored
+from forecasting.tasks import Row
+
+BUDGETS = ("small", "large")
+
+
+def main() -> None:
+    """The table, a line per row: its aims, and each budget's scores, CPU seconds and peak memory."""
+    print("| row | score | floor | goal | small | CPU s | large | CPU s | MB |\n|---|---|---|---|---|---|---|---|---|")
+    for row in ROWS.values():
+        print(line(row))
+
+
+def line(row: Row) -> str:
+    """One row of the table; the scores are those that its aims name."""
+    aims = {aim.name: aim for aim in row.aims}
+    names = list(aims["floor"].scores)
+    entries = stored(row)
+    cells = [row.name, ", ".join(names)]
+    for name in ("floor", "goal"):
+        aim = aims.get(name)
+        told = "" if aim is None else " / ".join(f"{aim.scores[score]:g}" for score in names)
+        cells.append(told + (f" in {aim.cpu_s:g} s" if aim is not None and aim.cpu_s else ""))
+    for budget in BUDGETS:
+        entry = entries.get(budget)
+        if entry is None:
+            cells += ["", ""]
+            continue
+        cells.append(" / ".join(f"{entry['scores'][score]:.4g}" for score in names))
+        cells.append(f"{entry['cpu_s']:.1f}")
+    peak = max((entries[b]["peak_rss_mb"] for b in BUDGETS if b in entries), default=0)
+    return "| " + " | ".join([*cells, f"{peak:.0f}"]) + " |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""One model walks through the windows: fitted before them, on schedule, its paths kept in the series' units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.evaluation.parallel import each
+from mcp_forecast_engine.evaluation.progress import Progress
+from mcp_forecast_engine.evaluation.windows import window_at
+from mcp_forecast_engine.models.combination import Combination, Rule
+from mcp_forecast_engine.models.features import inputs_at, phase_of
+from mcp_forecast_engine.models.forecaster import FittedModel, Recalibrated, Settings
+from mcp_forecast_engine.models.spec import ForecastSpec
+from mcp_forecast_engine.models.table import MODELS, PHASED
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Told = Callable[[int], None]
+
+_ROWS = 4_096
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model with its settings. refits: how many fits the test windows are shared among; 0: the fit from before the
+    validation windows answers them too."""
+
+    name: str
+    family: str
+    settings: Settings
+    refits: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"name": self.name, "family": self.family, "settings": dict(self.settings), "refits": self.refits}
+
+
+@dataclass(frozen=True)
+class Walked:
+    """A member's paths. paths: per window, (S', horizon), S' the series of the window. lookback: steps it read."""
+
+    paths: tuple[Floats, ...]
+    lookback: int
+
+
+def walk(
+    panel: Panel,
+    member: Member,
+    spec: ForecastSpec,
+    origins: Sequence[Integers],
+    *,
+    starts: Sequence[int],
+    follow: bool = False,
+    told: Told = lambda windows: None,
+) -> Walked:
+    """Forecast every window from a model fitted on what lies before the first window of its group.
+
+    origins: int64 (S) per window, -1 for series that take no part. starts: places of the windows at which the member is
+    fitted again, the first is 0. follow: a family that recalibrates does so at every window instead. told: windows
+    done so far.
+    """
+    family = MODELS[member.family]
+    paths: list[Floats] = []
+    lookback = 1
+    if follow and isinstance(family, Recalibrated):
+        models = family.recalibrate(panel, spec, member.settings, origins)
+        for origin, model in zip(origins, models, strict=True):
+            paths += _paths(panel, model, [origin])
+            lookback = model.layout.lookback
+            told(len(paths))
+        return Walked(tuple(paths), lookback)
+    for start, end in zip(starts, (*starts[1:], len(origins)), strict=True):
+        group = origins[start:end]
+        history = window_at(panel, group[0], spec.horizon).history
+        model = family.fit(history, spec, member.settings, phases=_phases(panel, group, spec))
+        for path in _paths(panel, model, group):
+            paths.append(path)
+            told(len(paths))
+        lookback = model.layout.lookback
+    return Walked(tuple(paths), lookback)
+
+
+def fit_members(
+    panel: Panel,
+    spec: ForecastSpec,
+    members: Sequence[Member],
+    weights: Sequence[float],
+    rule: Rule,
+    *,
+    phases: Integers | None = None,
+    cores: int = 1,
+) -> FittedModel:
+    """Every member fitted on the whole panel, as one model. phases: what families that learn some phases only learn."""
+
+    def fit(member: Member, _: Progress) -> FittedModel:
+        asked = phases if member.family in PHASED else None
+        return MODELS[member.family].fit(panel, spec, member.settings, phases=asked)
+
+    fitted = tuple(each(fit, members, Progress(0), cores=cores))
+    return fitted[0] if len(fitted) == 1 else Combination(fitted, tuple(weights), rule)
+
+
+def group_starts(windows: int, refits: int) -> tuple[int, ...]:
+    """At which of the windows a member is fitted again, evenly spaced; the first is always one."""
+    count = min(max(refits, 1), windows)
+    return tuple(i * windows // count for i in range(count))
+
+
+def _paths(panel: Panel, model: FittedModel, group: Sequence[Integers]) -> Iterator[Floats]:
+    """The paths of a group of windows, many windows at a time but few enough for memory."""
+    series = [np.flatnonzero(origin >= 0) for origin in group]
+    sizes = [len(part) for part in series]
+    per_call = max(_ROWS // max(*sizes, 1), 1)
+    for start in range(0, len(group), per_call):
+        part = slice(start, start + per_call)
+        which = np.concatenate(series[part])
+        at = np.concatenate([origin[s] for origin, s in zip(group[part], series[part], strict=True)])
+        found = model.point(inputs_at(panel, model.layout, which, at))
+        yield from np.split(found, np.cumsum(sizes[part])[:-1])
+
+
+def _phases(panel: Panel, group: Sequence[Integers], spec: ForecastSpec) -> Integers:
+    """The phases that a group of windows will ask for."""
+    stamps = [panel.ds[(panel.offsets[:-1] + origin)[origin >= 0]] for origin in group]
+    return np.unique(phase_of(np.concatenate(stamps), panel.axis, spec.season_length))

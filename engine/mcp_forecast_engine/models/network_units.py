@@ -1,0 +1,169 @@
+"""The units in which a network sees a window: its own last season, its last value, or the whole training part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.models.graph import Graph
+from mcp_forecast_engine.models.scaling import FLAT, LOG_UNIT, TINY
+
+Floats = NDArray[np.float64]
+Bend = Literal["identity", "log", "asinh"]
+Scale = Literal["window", "last", "raw"]
+_F64 = np.float64
+
+
+@dataclass(frozen=True)
+class Units:
+    """How windows are measured.
+
+    scale: "window" (mean and spread of the last `span` steps), "last" (the last value and the same spread) or
+    "raw" (level and spread of the training part, the same for every window).
+    bend: "log" works on log(1 + y / (0.1 mean)) before the measure, only for targets that are never negative;
+    "asinh" bends what was measured, so that spikes of either sign weigh less; "identity" does neither.
+    unit, level, spread: constants of the training part; only "raw" reads them.
+    """
+
+    bend: Bend
+    scale: Scale
+    span: int
+    unit: float = 1.0
+    level: float = 0.0
+    spread: float = 1.0
+
+    def measure(self, target: Floats) -> WindowUnits:
+        """Measure lookbacks (B, L); a flat one takes its level as spread, so that nothing is divided by zero."""
+        size = len(target)
+        if self.scale == "raw":
+            unit, level, spread = (np.full((size, 1), value) for value in (self.unit, self.level, self.spread))
+            return WindowUnits(self.bend, unit, level, spread, np.zeros(size, bool))
+        unit = np.ones((size, 1))
+        if self.bend == "log":
+            mean = np.abs(target).mean(axis=1, keepdims=True)
+            unit = np.where(mean > TINY, mean, 1.0) * LOG_UNIT
+        recent = _before(target[:, -self.span :], unit, self.bend)
+        centre = recent.mean(axis=1, keepdims=True)
+        spread = np.sqrt(((recent - centre) ** 2).mean(axis=1, keepdims=True))
+        own = np.abs(centre)
+        flat = spread <= FLAT * own + TINY
+        spread = np.where(flat, np.where(own > TINY, own, 1.0), spread)
+        level = recent[:, -1:] if self.scale == "last" else centre
+        return WindowUnits(self.bend, unit, level, spread, flat[:, 0])
+
+    def write(self, g: Graph, target: str) -> UnitNodes:
+        """The nodes of `measure`, in doubles: a large level must not swallow a small spread."""
+        y = g.cast(target, TensorProto.DOUBLE)
+        if self.scale == "raw":
+            unit, level, spread = (g.constant([[v]], _F64) for v in (self.unit, self.level, self.spread))
+            return UnitNodes(self.bend, y, unit, level, spread)
+        unit, one, tiny = g.constant([[1.0]], _F64), g.constant(1.0, _F64), g.constant(TINY, _F64)
+        if self.bend == "log":
+            mean = g.mean(g.node("Abs", y), 1, keep=True)
+            mean = g.node("Where", g.node("Greater", mean, tiny), mean, one)
+            unit = g.node("Mul", mean, g.constant(LOG_UNIT, _F64))
+        recent = _write_before(g, _last(g, y, self.span), unit, self.bend)
+        centre = g.mean(recent, 1, keep=True)
+        off = g.node("Sub", recent, centre)
+        spread = g.node("Sqrt", g.mean(g.node("Mul", off, off), 1, keep=True))
+        own = g.node("Abs", centre)
+        limit = g.node("Add", g.node("Mul", own, g.constant(FLAT, _F64)), tiny)
+        instead = g.node("Where", g.node("Greater", own, tiny), own, one)
+        spread = g.node("Where", g.node("LessOrEqual", spread, limit), instead, spread)
+        level = _last(g, recent, 1) if self.scale == "last" else centre
+        return UnitNodes(self.bend, y, unit, level, spread)
+
+
+def units_for(panel: Panel, settings: Mapping[str, Any], *, lookback: int, until: NDArray[np.int64]) -> Units:
+    """The units that settings ask for; "raw" learns its constants from the steps before `until` (S)."""
+    units = Units(settings["bend"], settings["scale"], min(settings["span"] or lookback, lookback))
+    if units.scale != "raw":
+        return units
+    y = np.concatenate([panel.y[a : a + n] for a, n in zip(panel.offsets[:-1], until, strict=True)])
+    unit = LOG_UNIT * max(float(np.abs(y).mean()), TINY) if units.bend == "log" else 1.0
+    bent = _before(y, np.asarray(unit), units.bend)
+    # What spikes is measured by what is usual, and bent around it.
+    level = float(np.median(bent)) if units.bend == "asinh" else float(bent.mean())
+    spread = float(np.abs(bent - level).mean()) if units.bend == "asinh" else float(bent.std())
+    return replace(units, unit=unit, level=level, spread=spread if spread > FLAT * abs(level) + TINY else 1.0)
+
+
+@dataclass(frozen=True)
+class WindowUnits:
+    """The units of B windows, each (B, 1); flat: bool (B), windows whose spread is made up."""
+
+    bend: Bend
+    unit: Floats
+    level: Floats
+    spread: Floats
+    flat: NDArray[np.bool_]
+
+    def forward(self, y: Floats) -> Floats:
+        """(B, n) in the series' units to (B, n) in the window's units."""
+        z = (_before(y, self.unit, self.bend) - self.level) / self.spread
+        return np.arcsinh(z) if self.bend == "asinh" else z
+
+    def inverse(self, z: Floats) -> Floats:
+        """(B, n) in the window's units back to the series' units."""
+        y = (np.sinh(z) if self.bend == "asinh" else z) * self.spread + self.level
+        return self.unit * np.expm1(np.maximum(y, 0.0)) if self.bend == "log" else y
+
+
+@dataclass(frozen=True)
+class UnitNodes:
+    """`WindowUnits` in a graph: the target as doubles, and unit, level and spread, doubles (batch or 1, 1)."""
+
+    bend: Bend
+    target: str
+    unit: str
+    level: str
+    spread: str
+
+    def forward(self, g: Graph, y: str) -> str:
+        """Doubles (batch, n) of the series' units as floats of the window's units."""
+        z = g.node("Div", g.node("Sub", _write_before(g, y, self.unit, self.bend), self.level), self.spread)
+        return g.cast(_asinh(g, z) if self.bend == "asinh" else z, TensorProto.FLOAT)
+
+    def inverse(self, g: Graph, z: str) -> str:
+        """Floats (batch, n) of the window's units as doubles of the series' units."""
+        y = g.cast(z, TensorProto.DOUBLE)
+        y = _sinh(g, y) if self.bend == "asinh" else y
+        y = g.node("Add", g.node("Mul", y, self.spread), self.level)
+        if self.bend != "log":
+            return y
+        grown = g.node("Sub", g.node("Exp", g.node("Max", y, g.constant(0.0, _F64))), g.constant(1.0, _F64))
+        return g.node("Mul", grown, self.unit)
+
+
+def _before(y: Floats, unit: Floats, bend: Bend) -> Floats:
+    return np.log1p(np.maximum(y, 0.0) / unit) if bend == "log" else y
+
+
+def _write_before(g: Graph, y: str, unit: str, bend: Bend) -> str:
+    if bend != "log":
+        return y
+    share = g.node("Div", g.node("Max", y, g.constant(0.0, _F64)), unit)
+    return g.node("Log", g.node("Add", share, g.constant(1.0, _F64)))
+
+
+def _last(g: Graph, source: str, steps: int) -> str:
+    start, end, axis = ([-steps], [np.iinfo(np.int64).max], [1])
+    return g.node("Slice", source, *(g.constant(value, np.int64) for value in (start, end, axis)))
+
+
+def _asinh(g: Graph, z: str) -> str:
+    """sign(z) log(|z| + sqrt(z² + 1)): runtimes lack the double Asinh, and this form loses nothing for negative z."""
+    size = g.node("Abs", z)
+    root = g.node("Sqrt", g.node("Add", g.node("Mul", z, z), g.constant(1.0, _F64)))
+    return g.node("Mul", g.node("Sign", z), g.node("Log", g.node("Add", size, root)))
+
+
+def _sinh(g: Graph, z: str) -> str:
+    half = g.constant(0.5, _F64)
+    return g.node("Mul", g.node("Sub", g.node("Exp", z), g.node("Exp", g.node("Neg", z))), half)

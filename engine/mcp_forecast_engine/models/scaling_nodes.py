@@ -1,0 +1,120 @@
+"""The units of a window, written as graph nodes: the same steps as `scaling`, in double precision.
+
+A large level must not swallow a small spread, so units are doubles although inputs and weights are floats.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from mcp_forecast_engine.models.graph import Graph
+from mcp_forecast_engine.models.scaling import FLAT, FURTHEST, LOG_UNIT, MEASURED, SIGNED, TINY, Transform, Yardstick
+
+Floats = NDArray[np.float64]
+_F64 = np.float64
+
+
+@dataclass(frozen=True)
+class ScaleNodes:
+    """A `LocalScale` in a graph: unit (or "" for identity), level and spread, doubles of shape (batch, 1)."""
+
+    transform: Transform
+    unit: str
+    level: str
+    spread: str
+
+    def forward(self, g: Graph, y: str, *, rank: int = 2) -> str:
+        """Doubles (batch, n[, Q]) of the series' units into the window's units."""
+        bent = _bend(g, y, _wide(g, self.unit, rank), self.transform)
+        z = g.node("Div", g.node("Sub", bent, _wide(g, self.level, rank)), _wide(g, self.spread, rank))
+        return _asinh(g, z) if self.transform == "asinh" else z
+
+    def inverse(self, g: Graph, z: str, *, rank: int = 2) -> str:
+        """Floats or doubles (batch, n[, Q]) in the window's units back to the series' units, doubles."""
+        z = g.cast(z, TensorProto.DOUBLE)
+        if self.transform == "asinh":
+            z = _sinh(g, z)
+        y = g.node("Mul", z, _wide(g, self.spread, rank))
+        y = g.node("Add", y, _wide(g, self.level, rank))
+        if self.transform in SIGNED:
+            return y
+        y = g.node("Max", y, g.constant(0.0, _F64))
+        y = g.node("Mul", y, y) if self.transform == "root" else g.node("Sub", g.node("Exp", y), g.constant(1.0, _F64))
+        return g.node("Mul", y, _wide(g, self.unit, rank))
+
+
+def write_scale(
+    g: Graph, target: str, transform: Transform, yard: Yardstick = MEASURED, series: str = ""
+) -> tuple[ScaleNodes, str]:
+    """`local_scale` of a target (batch, lookback), and the target in its units as floats; series: as `Ports.series`."""
+    whole, unit = g.cast(target, TensorProto.DOUBLE), ""
+    y = whole
+    if yard.recent:
+        start, end = g.constant([-yard.recent], np.int64), g.constant([np.iinfo(np.int64).max], np.int64)
+        y = g.node("Slice", whole, start, end, g.constant([1], np.int64))
+    if transform not in SIGNED:
+        size = g.mean(g.node("Abs", y), 1, keep=True)
+        unit = g.node("Where", g.node("Greater", size, g.constant(TINY, _F64)), size, g.constant(1.0, _F64))
+        if transform == "log":
+            unit = g.node("Mul", unit, g.constant(LOG_UNIT, _F64))
+    level, spread = _measured(g, _bend(g, y, unit, transform), _bend(g, whole, unit, transform), yard, series)
+    scale = ScaleNodes(transform, unit, level, spread)
+    return scale, g.cast(scale.forward(g, whole), TensorProto.FLOAT)
+
+
+def _measured(g: Graph, recent: str, whole: str, yard: Yardstick, series: str) -> tuple[str, str]:
+    """Level and spread, doubles of shape (batch, 1), or (1, 1) where they are constants of all series."""
+    level = g.mean(recent, 1, keep=True)
+    if yard.spread is None:
+        return level, _spread(g, recent, level)
+    if not yard.by_series:
+        fixed = level if yard.level is None else g.constant(yard.level[None], _F64)
+        return fixed, g.constant(yard.spread[None], _F64)
+    # A stranger, -1, is the first row, and has no constants.
+    place = g.node("Add", series, g.constant(1, np.int64))
+    spread = _row(g, yard.spread, place)
+    known = g.node("Greater", spread, g.constant(0.0, _F64))
+    if yard.level is not None:
+        level = g.node("Where", known, _row(g, yard.level, place), level)
+    return level, g.node("Where", known, spread, _spread(g, whole, g.mean(whole, 1, keep=True)))
+
+
+def _row(g: Graph, values: Floats, place: str) -> str:
+    return g.node("Gather", g.constant(np.concatenate([[0.0], values])[:, None], _F64), place, axis=0)
+
+
+def _spread(g: Graph, y: str, level: str) -> str:
+    centred = g.node("Sub", y, level)
+    spread = g.node("Sqrt", g.mean(g.node("Mul", centred, centred), 1, keep=True))
+    size = g.node("Abs", level)
+    limit = g.node("Add", g.node("Mul", size, g.constant(FLAT, _F64)), g.constant(TINY, _F64))
+    own = g.node("Where", g.node("Greater", size, g.constant(TINY, _F64)), size, g.constant(1.0, _F64))
+    return g.node("Where", g.node("LessOrEqual", spread, limit), own, spread)
+
+
+def _asinh(g: Graph, y: str) -> str:
+    """sign(y) log(|y| + sqrt(y^2 + 1)): the runtime's own Asinh knows floats alone."""
+    size = g.node("Abs", y)
+    root = g.node("Sqrt", g.node("Add", g.node("Mul", y, y), g.constant(1.0, _F64)))
+    return g.node("Mul", g.node("Sign", y), g.node("Log", g.node("Add", size, root)))
+
+
+def _sinh(g: Graph, z: str) -> str:
+    z = g.node("Min", g.node("Max", z, g.constant(-FURTHEST, _F64)), g.constant(FURTHEST, _F64))
+    both = g.node("Sub", g.node("Exp", z), g.node("Exp", g.node("Neg", z)))
+    return g.node("Mul", both, g.constant(0.5, _F64))
+
+
+def _bend(g: Graph, y: str, unit: str, transform: Transform) -> str:
+    if transform in SIGNED:
+        return y
+    y = g.node("Div", g.node("Max", y, g.constant(0.0, _F64)), unit)
+    return g.node("Sqrt", y) if transform == "root" else g.node("Log", g.node("Add", y, g.constant(1.0, _F64)))
+
+
+def _wide(g: Graph, name: str, rank: int) -> str:
+    return g.node("Unsqueeze", name, g.constant([2], np.int64)) if name and rank == 3 else name

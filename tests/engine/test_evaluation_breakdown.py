@@ -1,0 +1,104 @@
+"""Where one arm is better than another: recomputed by hand from the issued medians, and adding up to the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from forecast_toys import REFERENCES_ONLY, hourly, panel_of
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
+from mcp_forecast_engine.evaluation.breakdown import MOST_PARTS, Part
+from mcp_forecast_engine.evaluation.plan import plan_for
+from mcp_forecast_engine.models.spec import MEDIAN
+
+
+@pytest.fixture(scope="module")
+def panel() -> Panel:
+    return hourly(60)
+
+
+@pytest.fixture(scope="module")
+def found(panel: Panel) -> Backtest:
+    return backtest(panel, plan_for(panel, 24), REFERENCES_ONLY)
+
+
+def losses(found: Backtest, panel: Panel, name: str) -> NDArray[np.float64]:
+    """|y - median| per test window and step, over the seasonal change before the first test origin, (windows, 24)."""
+    plan = found.report.plan
+    steps = slice(plan.validation_windows, None)
+    until = len(panel.y) - plan.back(plan.validation_windows)
+    scale = np.abs(panel.y[24:until] - panel.y[: until - 24]).mean()
+    run = found.run(name)
+    pairs = zip(run.issued.quantiles[steps], run.steps[steps], strict=True)
+    return np.concatenate([np.abs(step.truth.y - quantiles[:, :, MEDIAN]) for quantiles, step in pairs]) / scale
+
+
+def parts(found: Backtest, arm: str, against: str, by: str) -> list[Part]:
+    return [p for p in found.report.parts if (p.arm, p.against, p.by) == (arm, against, by)]
+
+
+def test_parts_of_the_horizon_are_those_recomputed_by_hand(found: Backtest, panel: Panel) -> None:
+    chosen = found.report.chosen
+    mine, theirs = (losses(found, panel, name) for name in (chosen, "seasonal_naive"))
+    told = parts(found, chosen, "seasonal_naive", "horizon")
+    assert [part.label for part in told] == ["1-3", "4-6", "7-9", "10-12", "13-15", "16-18", "19-21", "22-24"]
+    for part in told:
+        first, last = (int(step) for step in part.label.split("-"))
+        a, b = (one[:, first - 1 : last] for one in (mine, theirs))
+        assert part.steps == a.size
+        assert part.skill == pytest.approx(1 - a.sum() / b.sum())
+        assert part.value_added == pytest.approx(b.mean() - a.mean())
+        assert part.low is not None
+        assert part.high is not None
+        assert part.low <= part.skill <= part.high
+
+
+def test_every_scored_step_is_in_one_part_and_parts_add_up_to_the_whole(found: Backtest) -> None:
+    chosen = found.report.chosen
+    whole = found.report.arm("seasonal_naive").metric("MASE") - found.report.arm(chosen).metric("MASE")
+    for by in ("horizon", "season"):
+        told = parts(found, chosen, "seasonal_naive", by)
+        assert len(told) == MOST_PARTS
+        assert sum(part.steps for part in told) == found.report.scored_steps
+        added = sum(part.value_added * part.steps for part in told) / found.report.scored_steps
+        assert added == pytest.approx(whole)
+
+
+def test_windows_that_start_at_midnight_have_their_places_in_the_day_in_the_order_of_their_steps(
+    found: Backtest,
+) -> None:
+    ahead, place = (parts(found, "with_covariates", "target_only", by) for by in ("horizon", "season"))
+    assert [part.label for part in place] == ["0-2", "3-5", "6-8", "9-11", "12-14", "15-17", "18-20", "21-23"]
+    assert [part.skill for part in place] == pytest.approx([part.skill for part in ahead])
+
+
+def test_covariates_are_set_against_the_same_model_without_them_in_every_arm(found: Backtest) -> None:
+    pairs = {(part.arm, part.against) for part in found.report.parts}
+    assert {("with_covariates", "target_only"), ("with_all_covariates", "target_only")} <= pairs
+    assert [part.to_dict() for part in found.report.parts] == found.report.to_dict()["parts"]
+
+
+def test_groups_of_series_are_told_apart_and_the_one_that_gains_is_named() -> None:
+    draw = np.random.default_rng(4)
+    promotion = [(draw.random(120) < 0.3).astype(float) for _ in range(44)]
+    series = [
+        20 + 3 * np.sin(np.arange(120) * 2 * np.pi / 12) + draw.normal(size=120) + 8 * (i % 2) * promotion[i]
+        for i in range(44)
+    ]
+    panel = panel_of(
+        series,
+        season_length=12,
+        freq="1",
+        known_future={"promotion": promotion},
+        static={"kind": [float(i % 2) for i in range(44)]},
+        categories={"kind": ("steady", "promoted")},
+    )
+    found = backtest(panel, plan_for(panel, 6), REFERENCES_ONLY)
+    told = {part.label: part for part in parts(found, "with_covariates", "target_only", "kind")}
+    assert set(told) == {"steady", "promoted"}
+    assert told["promoted"].value_added > told["steady"].value_added
+    assert told["promoted"].low is not None
+    assert told["promoted"].low > 0
+    assert sum(part.steps for part in told.values()) == found.report.scored_steps
