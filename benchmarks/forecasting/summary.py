@@ -36,7 +36,8 @@ def line(row: Row) -> str:
         if entry is None:
             cells += ["", ""]
             continue
-        cells.append(" / ".join(f"{entry['scores'][score]:.4g}" for score in names))
+        found = [entry["scores"][score] for score in names]
+        cells.append(" / ".join("-" if value is None else f"{value:.4g}" for value in found))
         cells.append(f"{entry['cpu_s']:.1f}")
     peak = max((entries[b]["peak_rss_mb"] for b in BUDGETS if b in entries), default=0)
     return "| " + " | ".join([*cells, f"{peak:.0f}"]) + " |"

@@ -127,7 +127,16 @@ def _linked(app: App, run: Run, how: ResponseFormat, *, with_paths: bool) -> dic
     artifacts = [{**a, "uri": artifact_uri(a["digest"])} for a in found.get("artifacts", [whole])]
     if how == "detailed" and with_paths:
         artifacts = [{**a, "path": str(app.engine.artifacts.path(a["digest"]).absolute())} for a in artifacts]
-    return {**found, "run_id": run.run_id, "artifacts": artifacts}
+    shown = found if how == "detailed" else _concise(found)
+    return {**shown, "run_id": run.run_id, "artifacts": artifacts}
+
+
+def _concise(document: dict[str, Any]) -> dict[str, Any]:
+    """A training's result without what a machine checks and a reader skips: the tensors of the inputs by digest."""
+    if document["kind"] != "training" or "input_spec" not in document["serving"]:
+        return document
+    spec = {"digest": document["serving"]["input_spec"]["digest"]}
+    return {**document, "serving": {**document["serving"], "input_spec": spec}}
 
 
 def _paged(document: dict[str, Any], page: Page, how: ResponseFormat, *, room: int) -> dict[str, Any]:

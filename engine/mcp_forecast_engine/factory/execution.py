@@ -193,7 +193,7 @@ def _is_uplift(comparison: dict[str, Any]) -> bool:
 
 def _model(tried: dict[str, Any]) -> dict[str, Any]:
     """A model that was tried, by what was known before the test part."""
-    named = {"model": tried["name"], "family": tried["family"], "covariates": tried["covariates"]}
+    named = {"model": tried["name"], "family": tried["family"]}
     error, planned = _short(tried["validation_mase"]), tried["planned_cpu_s"]
     return {**named, "validation_MASE": error, "weight": _short(tried["weight"]), "planned_cpu_s": planned}
 

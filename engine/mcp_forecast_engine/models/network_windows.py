@@ -12,6 +12,7 @@ from mcp_forecast_engine.models.features import Layout, inputs_at
 from mcp_forecast_engine.models.network_rows import Rows
 from mcp_forecast_engine.models.network_standard import Standard, measures, standard_for
 from mcp_forecast_engine.models.network_units import Units
+from mcp_forecast_engine.models.scaling import FURTHEST
 from mcp_forecast_engine.models.windows import TrainingWindows
 
 Floats = NDArray[np.float64]
@@ -19,7 +20,6 @@ Singles = NDArray[np.float32]
 
 _CHUNK = 4_096
 # Targets further from their window's level than this many spreads would drown the others.
-_FURTHEST = 10.0
 _HEAVIEST = 10.0
 # Training numbers are rounded to this part of a spread, far below their noise: so a series told in other units gives
 # the same numbers to the last bit, and the same network.
@@ -60,7 +60,9 @@ def lessons_of(
     margin = 0.5 * (high - low) + 0.1
     weight = np.exp(weigh * (both[:, 1] - np.median(both[:, 1])))
     weight = np.minimum(weight, _HEAVIEST)
-    return Lessons(standard, _rounded(x), z, _rounded(weight / weight.mean()), low=low - margin, high=high + margin)
+    # No forecast leaves what targets are clipped to: the inverse of a bend would make it a huge one.
+    low, high = np.maximum(low - margin, -FURTHEST), np.minimum(high + margin, FURTHEST)
+    return Lessons(standard, _rounded(x), z, _rounded(weight / weight.mean()), low=low, high=high)
 
 
 def _gathered(
@@ -76,7 +78,7 @@ def _gathered(
         wide = rows.of(inputs, measured, layout)
         shift = wide.mean(axis=0) if not parts else shift
         truth = panel.y[(panel.offsets[series] + origin)[:, None] + np.arange(layout.horizon)]
-        z = _rounded(np.clip(measured.forward(truth), -_FURTHEST, _FURTHEST))
+        z = _rounded(np.clip(measured.forward(truth), -FURTHEST, FURTHEST))
         parts.append(((wide - shift).astype(np.float32), z, measures(measured), measured.flat))
     wide_all, z_all, both, flat = (np.concatenate(column) for column in zip(*parts, strict=True))
     return (wide_all, z_all, both, flat), shift

@@ -210,7 +210,13 @@ def _read(name: str, place: Path, signature: Signature, *, sha256: str = "") -> 
     if not sha256:
         files = {file: _digest_of_file(place / file) for file, *_ in signature}
         sha256 = digest(FILES_RECIPE, {"files": files})
-    context = (config.get("chronos_config") or config).get("context_length", 2_048)
+    told = config.get("chronos_config")
+    context = (told if isinstance(told, dict) else config).get("context_length", 2_048)
+    if not isinstance(context, int) or context < 1:
+        raise PretrainedUnavailable(
+            f"config.json of the pretrained model {name!r} states no context length", field="pretrained",
+            next_step="ask the operator to fetch the model's files again",
+        )  # fmt: skip
     return Checkpoint(name, kind, sha256, _licence(place, config), int(context), size)
 
 

@@ -97,7 +97,7 @@ def exam_for(panel: Panel, spec: ForecastSpec, origins: Sequence[Integers], *, f
         np.where((p >= 0).any(axis=0), np.where(p >= 0, p, np.iinfo(np.int64).max).min(axis=0), -1) for p in found
     )
     place = (panel.offsets[series] + origin)[:, None] + np.arange(spec.horizon)
-    scale = usual_change(panel, spec, learnt(panel, first[0]))
+    scale = usual_change(panel, spec, learnt(panel, first))
     return Exam(panel, spec, first, fit, series, origin, panel.y[place], panel.observed[place] / scale[series][:, None])
 
 
@@ -171,7 +171,7 @@ def answers(
     Options whose recent part has too few windows at some origin, or nearly all of them, are left out.
     """
     widest, until = replace(recipe, lookback=max(lookbacks)), np.max(exam.fits, axis=0)
-    learn = learnt(exam.panel, exam.fits[0])
+    learn = learnt(exam.panel, exam.fits)
     phases = phases_after(exam.panel, exam.spec, exam.series, exam.origin)
     seen = _bases_until(exam, learn)
     examples = gather(
@@ -227,9 +227,10 @@ def _bases_until(exam: Exam, learn: Integers) -> Integers:
     return whole if have_left(exam.panel, (*exam.spec.known_future, *exam.spec.historical), learn, whole) else learn
 
 
-def learnt(panel: Panel, first: Integers) -> Integers:
-    """What lies before the first fit, (S); of series without a window there, everything: they have no later one."""
-    return np.where(first >= 0, first, panel.lengths)
+def learnt(panel: Panel, fits: Sequence[Integers]) -> Integers:
+    """What lies before the first fit of each series, (S); of series without a window, everything."""
+    table = np.stack(fits)
+    return np.asarray(np.where(table >= 0, table, panel.lengths).min(axis=0), np.int64)
 
 
 _YEAR = 364

@@ -66,7 +66,8 @@ LONGEST_LOOKBACK = 720
 def choose_recipe(panel: Panel, spec: ForecastSpec, origins: Sequence[Integers], asked: Settings) -> Recipe | None:
     """Alignment by the target, then with covariates; then units and lookback; then members, shares and own weights.
 
-    None where no window fits. Every fit reads only what lies before the windows it answers. What `asked` names is kept.
+    None where no window fits. Every fit reads only targets that lie before the windows it answers. What `asked` names
+    is kept.
     """
     aligned = asked["aligned"] if "aligned" in asked else _choose_alignment(panel, spec, origins)
     if aligned and spec.covariates and "aligned" not in asked:
@@ -115,7 +116,7 @@ def _choose_alignment(panel: Panel, spec: ForecastSpec, origins: Sequence[Intege
 def _pays_with_covariates(exam: Exam) -> bool:
     """Whether weights per phase stay better where covariates are read: a phase with fewer windows than columns cannot
     learn what a driver does, and all phases together may."""
-    if int(np.median(learnt(exam.panel, exam.fits[0]))) // exam.spec.season_length >= columns_of(exam.spec):
+    if int(np.median(learnt(exam.panel, exam.fits))) // exam.spec.season_length >= columns_of(exam.spec):
         return True
     lookbacks = [exam.spec.lookback]
     apart = answers(exam, Recipe(aligned=True), lookbacks=lookbacks, recent=[1.0], penalties=COARSE)
@@ -131,7 +132,7 @@ def _choose_units(exam: Exam, base: Recipe, asked: Settings) -> Recipe | None:
     spec = exam.spec
     lookbacks = [base.lookback or spec.lookback] if base.aligned or base.lookback else _lookbacks(exam)
     recent, penalties = (RECENT_FIRST, COARSE_APART) if base.aligned else (RECENT[:1], COARSE)
-    steps = learnt(exam.panel, exam.fits[0])
+    steps = learnt(exam.panel, exam.fits)
     best: tuple[float, Recipe] | None = None
     for transform, units in units_to_try(spec, steps, asked):
         recipe = replace(base, transform=transform, units=units)
@@ -148,7 +149,7 @@ def _choose_units(exam: Exam, base: Recipe, asked: Settings) -> Recipe | None:
 
 def _lookbacks(exam: Exam) -> list[int]:
     """The specified lookback, twice and three times as much, where two thirds of the history stay to learn from."""
-    room = (int(np.median(learnt(exam.panel, exam.fits[0]))) - exam.spec.horizon) // 3
+    room = (int(np.median(learnt(exam.panel, exam.fits))) - exam.spec.horizon) // 3
     usual = exam.spec.lookback
     if exam.spec.covariates or usual < exam.spec.season_length:
         return [usual]
