@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from forecasting.measure import Entry
 from forecasting.rows import ROWS
 from forecasting.table import stored
 from forecasting.tasks import Row
@@ -16,7 +18,8 @@ BUDGETS = ("small", "large")
 
 def main() -> None:
     """The table, a line per row: its aims, and each budget's scores, CPU seconds and peak memory."""
-    print("| row | score | floor | goal | small | CPU s | large | CPU s | MB |\n|---|---|---|---|---|---|---|---|---|")
+    print("| row | score | floor | goal | small | CPU s | large | CPU s | MB | peers here (CPU s) |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for row in ROWS.values():
         print(line(row))
 
@@ -40,7 +43,14 @@ def line(row: Row) -> str:
         cells.append(" / ".join("-" if value is None else f"{value:.4g}" for value in found))
         cells.append(f"{entry['cpu_s']:.1f}")
     peak = max((entries[b]["peak_rss_mb"] for b in BUDGETS if b in entries), default=0)
-    return "| " + " | ".join([*cells, f"{peak:.0f}"]) + " |"
+    others = [peer(name, entry, names) for name, entry in entries.items() if name not in (*BUDGETS, "naive")]
+    return "| " + " | ".join([*cells, f"{peak:.0f}", "; ".join(others)]) + " |"
+
+
+def peer(name: str, entry: Entry, scores: Sequence[str]) -> str:
+    """A peer's name, its scores and CPU seconds."""
+    found = " / ".join(f"{entry['scores'][score]:.4g}" for score in scores)
+    return f"{name} {found} ({entry['cpu_s']:.0f})"
 
 
 if __name__ == "__main__":

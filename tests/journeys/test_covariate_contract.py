@@ -66,7 +66,8 @@ def test_a_model_says_what_it_is_bound_to_and_falls_back_where_it_may(desk: Desk
     assert serving["covariate_schema_hash"] == data["covariate_schema_hash"]
     (heat,) = serving["covariates"]
     assert (heat["nullable"], heat["fallback"]["policy"]) == (True, "last_season")
-    whole = desk.call("get_run_status", {"run_id": trained["run_id"], "response_format": "detailed"})["result"]["result"]
+    asked = {"run_id": trained["run_id"], "response_format": "detailed"}
+    whole = desk.call("get_run_status", asked)["result"]["result"]
     assert whole["serving"]["input_spec"]["digest"] == serving["input_spec"]["digest"]
     tensors = {one["name"]: one for one in whole["serving"]["input_spec"]["tensors"]}
     assert tensors["cov_future"]["shape"] == ["batch", HORIZON, 1]

@@ -182,6 +182,8 @@ def _local(name: str, asked: dict[str, Any] | None = None, *, long: bool = False
         cheap = cost(size) <= _NEXT_TO_NOTHING
         if long == (cheap or size.steps / size.series <= _LONG):
             return False
+        if size.series >= MANY_SERIES and size.season_length > 1 and size.seasons < 3:
+            return False  # too little to learn a season from alone: what related series share is the better teacher
         return cheap or size.season_length == 1 or size.seasons <= 30
 
     return Recipe(name, name.split(" ")[0], asked or {}, suits, fit=lambda size: 0.0, tune=cost)
