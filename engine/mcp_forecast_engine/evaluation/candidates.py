@@ -1,7 +1,6 @@
 """The models that a budget allows for a panel: planned from a table of costs, so that the same request tries the same.
 
-Costs are CPU seconds of one thread, measured on x86-64 at 2 to 3 GHz (`benchmarks/forecasting/run.py` prints them
-beside what a run took). They plan; they never measure, and no clock decides what is tried.
+Costs plan (`recipes`); no clock decides what is tried.
 """
 
 from __future__ import annotations

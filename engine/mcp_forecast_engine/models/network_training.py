@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,24 +117,35 @@ def descend(
     """Minimise the weighted absolute error of `rest`, (B, p) to (S, B, h), against wanted (W, h), on one thread."""
     import torch
 
+    with one_torch_thread():
+        x, y, share = (torch.from_numpy(np.ascontiguousarray(a)) for a in (rows, wanted, weight[:, None]))
+        optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99), fused=True)
+        batch = min(recipe.batch, len(rows))
+        order, place = torch.randperm(len(rows), generator=draw), 0
+        for step in range(recipe.steps):
+            if place + batch > len(rows):
+                order, place = torch.randperm(len(rows), generator=draw), 0
+            part = order[place : place + batch]
+            place += batch
+            for group in optimiser.param_groups:
+                group["lr"] = recipe.rate * group["scale"] * one_cycle(step, recipe.steps)
+            loss = ((rest(x[part]) - y[part]).abs() * share[part]).mean(dim=(1, 2)).sum()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Pin torch to one thread while this is open: the same answer whatever the number of cores."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    x, y, share = (torch.from_numpy(np.ascontiguousarray(a)) for a in (rows, wanted, weight[:, None]))
-    optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99), fused=True)
-    batch = min(recipe.batch, len(rows))
-    order, place = torch.randperm(len(rows), generator=draw), 0
-    for step in range(recipe.steps):
-        if place + batch > len(rows):
-            order, place = torch.randperm(len(rows), generator=draw), 0
-        part = order[place : place + batch]
-        place += batch
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * group["scale"] * one_cycle(step, recipe.steps)
-        loss = ((rest(x[part]) - y[part]).abs() * share[part]).mean(dim=(1, 2)).sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def one_cycle(step: int, steps: int) -> float:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -153,16 +152,3 @@ def _whole(kind: Any, checkpoint: Checkpoint, place: Path) -> Any:
     if told["missing_keys"] or told["mismatched_keys"]:  # the library would fill them with random numbers
         raise refused
     return model.eval()
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Pin torch to one thread while this is open: the same answer whatever the number of cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

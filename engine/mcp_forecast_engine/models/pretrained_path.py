@@ -48,7 +48,7 @@ class PretrainedPath:
         shifting a series scales and shifts its forecast, whatever the model's own arithmetic loses. Raises
         ArtifactCorrupt where the weights changed or give no numbers, PretrainedUnavailable where they cannot be loaded.
         """
-        from mcp_forecast_engine.models.pretrained_loading import one_torch_thread
+        from mcp_forecast_engine.models.network_training import one_torch_thread
 
         layout = self.layout
         reader = pretrained_folder().reader(self.name, self.sha256)

@@ -65,16 +65,6 @@ class Moments:
         self.gram += sign * (rows.T @ rows)
         self.cross += sign * (rows.T @ targets)
 
-    def plus(self, other: Moments) -> Moments:
-        """Both sets of windows."""
-        return Moments(
-            self.count + other.count,
-            self.total + other.total,
-            self.level + other.level,
-            self.gram + other.gram,
-            self.cross + other.cross,
-        )
-
     def columns(self, kept: NDArray[np.int64]) -> Moments:
         """The same windows with fewer regressors."""
         return Moments(self.count, self.total[kept], self.level, self.gram[np.ix_(kept, kept)], self.cross[kept])

@@ -12,7 +12,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Transform = Literal["identity", "root", "log", "asinh"]
 
-TRANSFORMS: tuple[Transform, ...] = ("identity", "root", "log", "asinh")
 # Those that a target with negative values can take.
 SIGNED: tuple[Transform, ...] = ("identity", "asinh")
 LOG_UNIT = 0.1

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.models.features import layout_for
 from mcp_forecast_engine.models.forecaster import Settings
-from mcp_forecast_engine.models.mlp import covered, linear_start, network_windows, phases_of
+from mcp_forecast_engine.models.network_fit import fit_network
 from mcp_forecast_engine.models.network_path import NetworkPath
-from mcp_forecast_engine.models.network_rows import rows_for
 from mcp_forecast_engine.models.network_segments import SegmentLayers, spline_basis
-from mcp_forecast_engine.models.network_settings import chosen, recipe_of, settings_for
+from mcp_forecast_engine.models.network_settings import chosen, settings_for
 from mcp_forecast_engine.models.network_training import Dropout, Recipe, as_array, descend, drawn, zeros
-from mcp_forecast_engine.models.network_units import units_for
-from mcp_forecast_engine.models.network_windows import Lessons, lessons_of
+from mcp_forecast_engine.models.network_windows import Lessons
 from mcp_forecast_engine.models.spec import ForecastSpec
 
 if TYPE_CHECKING:
@@ -58,19 +54,11 @@ class SegmentLstm:
 def _fit(
     panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None, until: Integers
 ) -> NetworkPath:
-    spec = replace(spec, lookback=settings["lookback"])
-    layout, rows = layout_for(spec, panel.axis), rows_for(panel, layout_for(spec, panel.axis))
-    windows = network_windows(panel, spec, settings, phases=phases, until=until)
-    units = units_for(panel, settings, lookback=spec.lookback, until=until)
-    lessons = lessons_of(panel, windows, layout, units, rows, weigh=settings["weigh"])
-    recipe = recipe_of(settings, len(lessons.rows), phases_of(windows, settings))
-    segment = min(spec.season_length if spec.season_length > 1 else spec.horizon, spec.lookback)
-    start = linear_start(lessons, settings["penalty"])
-    layers = _train(lessons, start, recipe, lags=spec.lookback, segment=segment, knots=settings["knots"])
-    return NetworkPath(
-        SegmentLstm.family, layout, units, rows, lessons.standard, layers, low=lessons.low, high=lessons.high,
-        phases=covered(windows, settings, layout.season_length),
-    )  # fmt: skip
+    def train(lessons: Lessons, start: tuple[Singles, Singles], recipe: Recipe, spec: ForecastSpec) -> SegmentLayers:
+        segment = min(spec.season_length if spec.season_length > 1 else spec.horizon, spec.lookback)
+        return _train(lessons, start, recipe, lags=spec.lookback, segment=segment, knots=settings["knots"])
+
+    return fit_network(SegmentLstm.family, panel, spec, settings, train, phases=phases, until=until)
 
 
 def _train(
