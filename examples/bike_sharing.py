@@ -180,8 +180,8 @@ async def compare(agent: Agent, dataset: Document, out: Console) -> tuple[Docume
         table.add_column(name, justify="right" if name else "left")
     lines = (
         ("repeat yesterday", naive, "–"),
-        ("target alone", arm(alone, "target_only"), skill_of(alone)),
-        ("+ weather and calendar", arm(best, "with_covariates"), skill_of(best)),
+        ("target alone", arm(alone, alone["result"]["chosen"]), skill_of(alone)),
+        ("+ weather and calendar", arm(best, best["result"]["chosen"]), skill_of(best)),
     )
     for name, line, skill in lines:
         table.add_row(name, f"{line['MASE']:.3f}", f"{line['WQL']:.3f}", f"{line['coverage_80']:.0%}", skill)
