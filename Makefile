@@ -31,8 +31,8 @@ benchmarks: $(VENV)/.installed ## Call overhead, cold start and forecasting, sid
 	$(BIN)/python benchmarks/call_overhead.py
 	$(BIN)/python benchmarks/bike_sharing.py
 
-forecasting: $(VENV)/.installed ## The forecasting table: ROW=epf_np, or all; BUDGET=small, large, naive or peers
-	$(BIN)/python benchmarks/forecasting/run.py --row $(or $(ROW),all) --budget $(or $(BUDGET),small)
+forecasting: $(VENV)/.installed ## The forecasting table: ROW=epf_np, or all; BUDGET=small, large, naive or peers; DATA=dir
+	$(BIN)/python benchmarks/forecasting/run.py --row $(or $(ROW),all) --budget $(or $(BUDGET),small) $(DATA:%=--data %)
 
 contracts: $(VENV)/.installed ## Write tool_contracts/mcp_forecast_contracts/v1 from the models
 	$(BIN)/mcp-forecast contracts

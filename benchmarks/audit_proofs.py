@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mcp_forecast.home import open_home
-from mcp_forecast.sealing import home_id_of, origin_of
-from mcp_forecast.signing_key import signer_of
+from mcp_forecast.home.opening import open_home
+from mcp_forecast.home.sealing import home_id_of, origin_of
+from mcp_forecast.home.signing_key import signer_of
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_audit.checkpoint import Checkpoint, keys_of, read_note
 from mcp_forecast_audit.entry import Entry

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from mcp_forecast.home import open_home
+from mcp_forecast.home.opening import open_home
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_audit.entry import Entry
 from mcp_forecast_engine.store.artifacts import ArtifactStore

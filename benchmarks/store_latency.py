@@ -27,8 +27,8 @@ from anyio.from_thread import start_blocking_portal
 from postgres_server import PostgresServer
 
 from mcp_forecast.app import App, open_app
-from mcp_forecast.caller import Caller
-from mcp_forecast.pipeline import call
+from mcp_forecast.calls.caller import Caller
+from mcp_forecast.calls.pipeline import call
 from mcp_forecast.settings import Settings, child_environment, process_settings, read_settings
 
 ME = Caller("bench", frozenset({"forecast:read", "forecast:write"}), "bench")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 HERE: Final = Path(__file__).resolve().parent
-TRAININGS: Final = ("-m", "pytest", "-v", "--no-header", "-m", "slow or not slow", "-k", "killed")
+SLOW: Final = ("-m", "pytest", "-v", "--no-header", "-m", "slow or not slow")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ def parts() -> Iterator[Part]:
     for name, title in (
         ("races", "Races: one run per key, 64 threads and 8 processes, both databases"),
         ("kills", "Kills, cancels and fencing: a run of three steps, both databases"),
+        ("registry", "Promotions, rollbacks and resolutions of 16 clients: every state explained, both databases"),
         ("writes", "A server killed while eight clients write: nothing acknowledged is lost, both databases"),
         ("calls", "Generated calls: every one answered, typed, in time, on record"),
         ("audit", "A log that proves itself: what was tampered with is found"),
@@ -43,8 +44,10 @@ def parts() -> Iterator[Part]:
     ):
         if (HERE / f"torture_{name}.py").exists():
             yield Part(name, title, (str(HERE / f"torture_{name}.py"),))
+    title = "The registry beside a plain model: 200 runs of 50 steps, every transition met, both databases"
+    yield Part("states", title, (*SLOW, "-k", "two_hundred", str(HERE.parent / "tests/engine/test_registry_states.py")))
     title = "Kills of a real training at every named step, worker and server: same state, same bytes"
-    yield Part("trainings", title, (*TRAININGS, str(HERE.parent / "tests/journeys")))
+    yield Part("trainings", title, (*SLOW, "-k", "killed", str(HERE.parent / "tests/journeys")))
 
 
 def held(part: Part) -> bool:

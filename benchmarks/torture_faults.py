@@ -29,9 +29,9 @@ from anyio.from_thread import start_blocking_portal
 from conftest import Desk
 
 from mcp_forecast.app import open_app
-from mcp_forecast.manifest import BackupInvalid
-from mcp_forecast.restore import restore_home
 from mcp_forecast.settings import Settings, child_environment, read_settings
+from mcp_forecast.upkeep.manifest import BackupInvalid
+from mcp_forecast.upkeep.restore import restore_home
 from mcp_forecast_engine.errors import StoreUnavailable
 
 DISK, WITHIN_S = "16m", 60.0

@@ -25,8 +25,8 @@ from databases import KINDS, Fresh, fresh_databases
 from sqlalchemy import text
 
 from mcp_forecast.app import App, open_app
-from mcp_forecast.caller import Caller
-from mcp_forecast.pipeline import call
+from mcp_forecast.calls.caller import Caller
+from mcp_forecast.calls.pipeline import call
 from mcp_forecast.settings import Settings, child_environment, process_settings, read_settings
 
 THREADS, PROCESSES, KEYS = 64, 8, 50

@@ -23,8 +23,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from mcp_forecast.connect import connect_lines
-from mcp_forecast.picture import SeriesPicture, draw_png
+from mcp_forecast.commands.connect import connect_lines
+from mcp_forecast.commands.picture import SeriesPicture, draw_png
 from mcp_forecast.report import data_report, trust_report, verdict_line, warning_lines
 from mcp_forecast.settings import process_settings
 

@@ -16,14 +16,14 @@ from typing import TypeVar
 import psutil
 from sqlalchemy import Connection
 
-from mcp_forecast import processes
-from mcp_forecast.home import open_home
-from mcp_forecast.limits import Limits
-from mcp_forecast.pipeline import Trail
-from mcp_forecast.quotas import Quotas
-from mcp_forecast.sealing import Sealer
+from mcp_forecast.calls.limits import Limits
+from mcp_forecast.calls.pipeline import Trail
+from mcp_forecast.calls.quotas import Quotas
+from mcp_forecast.calls.tool import Tool
+from mcp_forecast.home import processes
+from mcp_forecast.home.opening import open_home
+from mcp_forecast.home.sealing import Sealer
 from mcp_forecast.settings import Settings, child_environment
-from mcp_forecast.tool import Tool
 from mcp_forecast.tools import TOOLS
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_engine.engine import Engine
@@ -66,11 +66,7 @@ class App:
         }
         self.sealer = Sealer(database, home=settings.home, folder=settings.checkpoint_folder, clock=clock)
         self.writer: Writer[tuple[Trail, str]] = Writer(database, _enter_group, chore=self.sealer)
-        try:
-            self._begin()
-        except BaseException:
-            self.writer.close()
-            raise
+        # Before the first command, which waits while a worker that was stopped keeps the lock: the supervisor ends it.
         self.supervisor = Supervisor(
             database=database,
             launch=self._launch,
@@ -81,6 +77,12 @@ class App:
             max_running=settings.workers,
             sweep=engine.artifacts.sweep,
         )
+        try:
+            self._begin()
+        except BaseException:
+            self.supervisor.close()
+            self.writer.close()
+            raise
 
     async def off_loop(self, effect: str, work: Callable[[], R]) -> R:
         """Run something long in a thread; reads and commands have threads of their own, so neither waits for the other.

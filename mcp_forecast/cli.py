@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import argparse
 
 INTERRUPTED: Final = 130
-# Modules that add commands of their own with `add_parser(commands)`.
-_GROUPS: Final = ("audit_command", "coreml_command", "home_command", "migrate_command", "token_command")
+# Modules of `commands` that add commands of their own with `add_parser(commands)`.
+_GROUPS: Final = ("audit", "coreml", "home", "migrate", "token")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=command)
     for module in _GROUPS:
-        import_module(f"mcp_forecast.{module}").add_parser(commands)
+        import_module(f"mcp_forecast.commands.{module}").add_parser(commands)
     contracts = commands.add_parser("contracts", help="write the contract files of the tools from their models")
     contracts.add_argument("--check", action="store_true", help="write nothing; exit 1 if one is stale or unportable")
     contracts.set_defaults(command=_contracts)
@@ -86,13 +86,20 @@ def _add_forecast(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     made.add_argument("--holidays", metavar="CODE", help="calendar that the forecast may read: US, DE, US-CA")
     made.add_argument("--freq", help="step, if it should not be found: 15min, h, D, W-SUN, MS")
     made.add_argument("--time-format", metavar="FORMAT", help="if dates are ambiguous, e.g. %%d/%%m/%%Y")
+    made.add_argument("--time-zone", metavar="ZONE", help="whose wall clock it is, if times have zones: Europe/Berlin")
+    made.add_argument("--observed", metavar="COLUMN", help="when a row became known, if rows are revised")
     made.add_argument("--drop", type=_names, metavar="A,B", help="columns to leave out")
     covariates = made.add_mutually_exclusive_group()
     covariates.add_argument(
         "--covariates-known", type=_names, default=(), metavar="A,B", help="columns whose future you will know"
     )
+    made.add_argument(
+        "--covariates-past", type=_names, default=(), metavar="A,B", help="columns that are known for the past only"
+    )
     covariates.add_argument("--no-covariates", action="store_true", help="use the history of the target alone")
     made.add_argument("--future", type=Path, metavar="FILE", help="those columns for the steps to forecast")
+    made.add_argument("--test-windows", type=int, metavar="N", help="past forecasts to judge by; default by length")
+    made.add_argument("--levels", type=_numbers, metavar="80,95", help="intervals in per cent: 20, 40, 60, 80, 90, 95")
     made.add_argument("--plot", type=Path, metavar="OUT.png", help="draw history and forecast")
     made.add_argument("--csv", type=Path, metavar="OUT.csv", help="write the forecast")
     made.add_argument("--json", action="store_true", help="print everything as one JSON document instead")
@@ -103,22 +110,28 @@ def _names(text: str) -> list[str]:
     return [name for part in text.split(",") if (name := part.strip())]
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(name) for name in _names(text)]
+
+
 def _forecast(asked: argparse.Namespace) -> int:
     settings = process_settings()
     from rich.console import Console
 
-    from mcp_forecast.forecast_command import ForecastRequest, forecast_command
+    from mcp_forecast.commands.forecast import ForecastRequest, forecast_command
 
-    columns = {
-        name: getattr(asked, name) for name in ("time", "target", "series", "wide", "freq", "time_format", "drop")
-    }
+    names = ("time", "target", "series", "wide", "freq", "time_format", "time_zone", "drop", "observed")
+    columns = {name: getattr(asked, name) for name in names}
     request = ForecastRequest(
         file=asked.file,
         horizon=asked.horizon,
         columns={name: value for name, value in columns.items() if value},
         known=tuple(asked.covariates_known),
+        past=tuple(asked.covariates_past),
         target_only=asked.no_covariates,
         season_length=asked.season_length,
+        test_windows=asked.test_windows,
+        levels=tuple(asked.levels or ()),
         budget=asked.budget,
         holidays=asked.holidays,
         future=asked.future,
@@ -142,7 +155,7 @@ def _http(asked: argparse.Namespace) -> int:
 
 
 def _connect(asked: argparse.Namespace) -> int:
-    from mcp_forecast.connect import connect_lines
+    from mcp_forecast.commands.connect import connect_lines
 
     print(connect_lines(process_settings(), executable=Path(sys.executable).with_name("mcp-forecast")))
     return 0
@@ -160,7 +173,7 @@ def _settings(asked: argparse.Namespace) -> int:
 
 
 def _contracts(asked: argparse.Namespace) -> int:
-    from mcp_forecast.contracts import contracts_command
+    from mcp_forecast.commands.contracts import contracts_command
 
     return contracts_command(check_only=asked.check)
 

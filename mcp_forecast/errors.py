@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from mcp_forecast_contracts.errors import ERRORS, Code
 from mcp_forecast_engine import errors as engine
+from mcp_forecast_engine.factory.taxonomy import REASONS, Category
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,9 @@ CODE_OF: Final[dict[type[engine.EngineError], Code]] = {
     engine.RunFailed: "RUN_FAILED",
     engine.ModelUntranslatable: "DATA_INVALID",
     engine.NotExportable: "DATA_INVALID",
+    engine.CorridorRefused: "REQUEST_REFUSED",
+    engine.RegistryConflict: "REGISTRY_CONFLICT",
+    engine.BundleIncompatible: "BUNDLE_INCOMPATIBLE",
     engine.ArtifactCorrupt: "ARTIFACT_CORRUPT",
     engine.StaleEpoch: "WORKER_LOST",
     engine.StoreUnavailable: "STORE_UNAVAILABLE",
@@ -57,9 +61,21 @@ CODE_OF: Final[dict[type[engine.EngineError], Code]] = {
     engine.HomeMismatch: "HOME_MISMATCH",
     engine.HomeNewer: "HOME_NEWER",
 }
-# What a run's row says about its end; the names of engine errors and the runtime's own reasons.
+# A rule of the model factory that was broken: the code says where on the way, `details.reason` which one.
+CODE_OF_CATEGORY: Final[dict[Category, Code]] = {
+    "INPUT_ADMISSION": "REQUEST_REFUSED",
+    "RESOLUTION": "REQUEST_REFUSED",
+    "LEDGER": "REQUEST_REFUSED",
+    "EVIDENCE": "EVIDENCE_INVALID",
+    "IMMUTABILITY": "ARTIFACT_CORRUPT",
+    "PUBLISH": "PUBLISH_REFUSED",
+    "POLICY": "LEAKAGE_FOUND",
+    "LABELS": "DATA_INVALID",
+}
+# What a run's row says about its end; the names of engine errors, the factory's reasons and the runtime's own.
 CODE_OF_REASON: Final[dict[str, Code]] = {
     **{cls.__name__: code for cls, code in CODE_OF.items()},
+    **{name: CODE_OF_CATEGORY[reason.category] for name, reason in REASONS.items()},
     "WORKER_LOST": "WORKER_LOST",
     "TIME_LIMIT": "TIME_LIMIT",
     "INTERNAL": "INTERNAL",
@@ -77,11 +93,13 @@ def error_body(error: Exception, *, correlation_id: str, effect: bool = True) ->
             retry_after_s=error.retry_after_s, details=error.details,
         )  # fmt: skip
     if isinstance(error, engine.EngineError):
+        reason = error.reason or type(error).__name__
         code = next(CODE_OF[cls] for cls in type(error).__mro__ if cls in CODE_OF)
-        details = {"reason": type(error).__name__}
-        return body(
-            code, error.message, field=error.field, allowed=error.allowed, next_step=error.next_step, details=details
-        )
+        made = body(
+            CODE_OF_REASON.get(reason, code), error.message, field=error.field, allowed=error.allowed,
+            next_step=error.next_step, details={"reason": reason},
+        )  # fmt: skip
+        return made | ({"disposition": REASONS[reason].disposition} if reason in REASONS else {})
     log.error("unexpected fault %s", correlation_id, exc_info=error)
     made = body("INTERNAL", "an unexpected fault of the server", details={"correlation_id": correlation_id})
     advice = "call again; if it fails again, report correlation_id"

@@ -16,6 +16,8 @@ ROLES: Final = {"known_future": "known ahead", "historical": "past only", "stati
 ARMS: Final = {
     "seasonal_naive": "repeat the last season",
     "target_only": "target alone",
+    "with_holidays": "+ public holidays alone",
+    "without_holidays": "+ covariates known ahead, no holidays",
     "with_covariates": "+ covariates known ahead",
     "with_all_covariates": "+ past-only covariates",
     "combination": "several models together",
@@ -86,7 +88,8 @@ def covariate_gain(training: Document) -> str:
     """What covariates are worth to the same model, in half a sentence; empty where that was not measured."""
     tried = {arm["arm"]: arm for arm in training["tried"]}
     columns = tried[training["chosen"]]["covariates"]
-    same = [arm.get("MASE") for name, arm in tried.items() if name.startswith("with_") and arm["covariates"] == columns]
+    with_covariates = dict.fromkeys(line["arm"] for line in training["uplift"])
+    same = [tried[name].get("MASE") for name in with_covariates if tried[name]["covariates"] == columns]
     best, alone = (same or [None])[0], tried.get("target_only", {}).get("MASE")
     if not best or not alone:
         return ""
@@ -104,8 +107,9 @@ def forecast_report(forecast: Document) -> RenderableType:
     rows = list(forecast_rows(forecast))
     levels = sorted(forecast["levels"])
     several = len(forecast["series"]) > 1
-    names = [*(["series"] if several else []), "time", "median", *(f"{level} % band" for level in levels)]
-    table = _table(*names, right=range(len(names) - 1 - len(levels), len(names)))
+    points = ["median", *(["mean"] if rows and "mean" in rows[0] else [])]
+    names = [*(["series"] if several else []), "time", *points, *(f"{level} % band" for level in levels)]
+    table = _table(*names, right=range(len(names) - len(points) - len(levels), len(names)))
     cut = len(rows) > _SHOWN_ROWS
     for row in rows[: _SHOWN_ROWS - 4] if cut else rows:
         table.add_row(*_cells(row, levels, several=several))
@@ -117,11 +121,11 @@ def forecast_report(forecast: Document) -> RenderableType:
 
 
 def forecast_rows(forecast: Document) -> Iterable[dict[str, Any]]:
-    """The forecast as long rows: unique_id, ds, median, and lo-/hi- of every level."""
+    """The forecast as long rows: unique_id, ds, median, the mean where there is one, and lo-/hi- of every level."""
     bounds = [f"{side}-{level}" for level in sorted(forecast["levels"]) for side in ("lo", "hi")]
     for series in forecast["series"]:
         for i, at in enumerate(series["ds"]):
-            values = {name: series[name][i] for name in ("median", *bounds)}
+            values = {name: series[name][i] for name in ("median", "mean", *bounds) if name in series}
             yield {"unique_id": series["unique_id"], "ds": at, **values}
 
 
@@ -165,7 +169,7 @@ def _oddities(dataset: Document) -> Iterable[str]:
 def _cells(row: Document, levels: Sequence[int], *, several: bool) -> list[RenderableType]:
     bands = [f"{_number(row[f'lo-{level}'])} … {_number(row[f'hi-{level}'])}" for level in levels]
     head: list[RenderableType] = [_plain(row["unique_id"])] if several else []
-    return [*head, _time(row["ds"]), _number(row["median"]), *bands]
+    return [*head, _time(row["ds"]), *(_number(row[name]) for name in ("median", "mean") if name in row), *bands]
 
 
 def _table(*names: str, right: Iterable[int] = ()) -> Table:

@@ -6,8 +6,8 @@ import logging
 import sys
 
 from mcp_forecast.app import build_engine, milestone_of
-from mcp_forecast.home import open_home
-from mcp_forecast.run_ends import enter_end
+from mcp_forecast.home.opening import open_home
+from mcp_forecast.home.run_ends import enter_end
 from mcp_forecast.settings import process_settings
 from mcp_forecast_engine.runtime import process
 from mcp_forecast_engine.runtime.worker import work

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from postgres_server import PostgresServer
 from sqlalchemy import select
 
 from mcp_forecast.app import App, open_app
-from mcp_forecast.caller import Caller
-from mcp_forecast.pipeline import call as pipeline_call
+from mcp_forecast.calls.caller import Caller
+from mcp_forecast.calls.pipeline import call as pipeline_call
 from mcp_forecast.settings import Settings, read_settings
 from mcp_forecast_audit.tables import EntryRow
 from mcp_forecast_audit.tree import leaf_hash
@@ -113,6 +114,16 @@ def open_desk(database_address: str) -> Iterator[Callable[[Settings], Desk]]:
         yield opener
         for app in opened:
             app.close()
+
+
+@contextmanager
+def desk_in(folder: Path) -> Iterator[Desk]:
+    """Lend a desk on a home that several tests share, without a limit."""
+    unlimited = {"MCP_FORECAST_RATE_PER_S": "1e9", "MCP_FORECAST_RATE_BURST": "1e9"}
+    with start_blocking_portal() as portal:
+        app = open_app(read_settings({"MCP_FORECAST_HOME": str(folder), **unlimited}, folder))
+        yield Desk(app, portal)
+        app.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from mcp_forecast.home import upgrade
+from mcp_forecast.home.schema import upgrade
 
 if TYPE_CHECKING:
     import psycopg

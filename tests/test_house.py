@@ -17,8 +17,9 @@ import pytest
 
 import mcp_forecast
 import mcp_forecast_engine
-from mcp_forecast import contracts, home
+from mcp_forecast.commands import contracts
 from mcp_forecast.errors import CODE_OF, error_body
+from mcp_forecast.home import schema
 from mcp_forecast_contracts.catalogue import ORDER, documents
 from mcp_forecast_contracts.errors import CODES, ERRORS
 from mcp_forecast_contracts.registry import CONTRACTS
@@ -31,7 +32,7 @@ PACKAGES = ("mcp_forecast", "engine/mcp_forecast_engine", "policy/mcp_forecast_p
 TOP_LEVEL = {"mcp_forecast", "skills", "engine", "policy", "tool_contracts", "audit", "tests", "examples", "benchmarks"}
 # The only places that catch everything: each answers for a whole process or thread.
 BOUNDARIES = {
-    "mcp_forecast/pipeline.py": 1,
+    "mcp_forecast/calls/pipeline.py": 1,
     "mcp_forecast/mcp/server.py": 1,
     "mcp_forecast/mcp/stdio_door.py": 1,
     "engine/mcp_forecast_engine/runtime/worker.py": 1,
@@ -39,7 +40,7 @@ BOUNDARIES = {
     "engine/mcp_forecast_engine/store/writer.py": 3,  # an entry, a command, a chore: none may end the thread
 }
 FACES = {
-    "mcp_forecast.pipeline": {"Trail", "call", "unopened"},
+    "mcp_forecast.calls.pipeline": {"Trail", "call", "unopened"},
     "mcp_forecast.app": {"App", "build_engine", "milestone_of", "open_app"},
     "mcp_forecast_policy.rules": {"ScopeTable", "load_policy"},
     "mcp_forecast_audit.log": {"append", "append_missing", "count"},
@@ -144,7 +145,8 @@ def test_every_engine_error_has_a_code() -> None:
     }
     assert classes - {engine_errors.EngineError} == set(CODE_OF)
     for cls in CODE_OF:
-        body = error_body(cls("what was found"), correlation_id="c")
+        named = ("LEAKAGE_GUARD_VIOLATION",) if cls is engine_errors.CorridorRefused else ()
+        body = error_body(cls(*named, "what was found"), correlation_id="c")
         assert body["code"] in CODES
         assert body["next_step"]
 
@@ -180,7 +182,7 @@ def test_every_tool_has_a_contract_a_rule_and_an_implementation() -> None:
 
 def test_the_schema_revision_is_the_newest_migration() -> None:
     names = sorted(p.name for p in (ROOT / "mcp_forecast/migrations/versions").glob("[0-9]*.py"))
-    assert names[-1].startswith(home.REVISION)
+    assert names[-1].startswith(schema.REVISION)
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -60,7 +60,7 @@ def test_postgresql_without_its_driver_says_what_to_install(monkeypatch: pytest.
 
 def test_a_home_on_sqlite_never_loads_the_driver(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from mcp_forecast.home import open_home; "
+        "import sys; from pathlib import Path; from mcp_forecast.home.opening import open_home; "
         f"open_home(Path({str(tmp_path)!r})).close(); print([n for n in sys.modules if n.startswith('psycopg')])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

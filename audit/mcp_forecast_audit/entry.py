@@ -9,9 +9,10 @@ from typing import Any
 import rfc8785
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is remembered of a call, or of a change in the server's life (`tool` is then "server").
+    """What is remembered of a call, or of what no call did: then there are no contract, arguments or decision, and
+    `tool` is "server", or "run" where a worker ended one.
 
     at: seconds since 1970, UTC. code: "OK" or the error code. arguments: {digest, size}, never the bytes. refs: ids and
     digests that the call made or touched. decision: the policy stamp and verdict.
@@ -22,10 +23,10 @@ class Entry:
     caller: str
     door: str
     tool: str
-    contract: str
-    arguments: Mapping[str, Any]
-    decision: Mapping[str, str]
     code: str
+    contract: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    decision: Mapping[str, str] = field(default_factory=dict)
     replay_of: str | None = None
     refs: Mapping[str, str] = field(default_factory=dict)
 

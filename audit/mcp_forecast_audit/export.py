@@ -15,10 +15,11 @@ from typing import Any, Final
 from sqlalchemy import bindparam, select
 
 from mcp_forecast_audit.checkpoint import Checkpoint, NoteInvalid, PublicKey, keys_of, verified_note
+from mcp_forecast_audit.report import Problem, Report
 from mcp_forecast_audit.stored import raw, standing, stored_bytes
 from mcp_forecast_audit.tables import EntryRow, SigningKeyRow
 from mcp_forecast_audit.tree import BITS, Frontier, leaf_hash, root_hash
-from mcp_forecast_audit.verify import PIECE, Problem, Read, Report
+from mcp_forecast_audit.verify import PIECE, Read
 
 FORMAT: Final = "mcp-forecast audit export 1"
 _TABLE = EntryRow.__table__  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ import numpy as np
 from forecasting.machine import cpu_seconds
 from forecasting.tasks import Budget, Floats, Forecasts, Integers, Task
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.evaluation.auto import Chooser
+from mcp_forecast_engine.evaluation.auto import choose
 from mcp_forecast_engine.evaluation.backtest import backtest, pieces, walk_test
 from mcp_forecast_engine.evaluation.budget import BUDGETS, installed_extras
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of, plan_for
@@ -35,9 +35,7 @@ def forecasts(panel: Panel, task: Task, budget: Budget) -> Forecasts:
     begun = cpu_seconds()
     if task.fit_rows is not None:
         return _fitted_once(panel, task, budget, begun)
-    plan = plan_for(panel, task.horizon, test_windows=task.test_windows)
-    if task.test_windows > 1:
-        plan = replace(plan, stride=task.stride)
+    plan = plan_of(panel, task)
     found = backtest(panel, plan, BUDGETS[budget], cpu_clock=cpu_seconds)
     run, report = found.run(found.report.chosen), found.report
     spent = cpu_seconds() - begun
@@ -54,18 +52,25 @@ def forecasts(panel: Panel, task: Task, budget: Budget) -> Forecasts:
     return Forecasts(together[..., QUANTILES.index(0.5)], together, QUANTILES, spent, None, notes)
 
 
-def _fitted_once(panel: Panel, task: Task, budget: Budget, begun: float) -> Forecasts:
-    """Points only: as many windows as rows would need gigabytes of quantiles."""
-    assert task.fit_rows is not None
-    assert task.choose_rows is not None
+def plan_of(panel: Panel, task: Task) -> BacktestPlan:
+    """The engine's own validation windows before exactly the task's test windows. Raises HistoryTooShort."""
+    if task.fit_rows is None or task.choose_rows is None:
+        plan = plan_for(panel, task.horizon, test_windows=task.test_windows)
+        stride = task.stride if task.test_windows > 1 else plan.stride
+        return replace(plan, stride=stride, test_windows=task.test_windows, ahead=task.horizon, own_ends=True)
     room = task.choose_rows - task.fit_rows - task.horizon
-    plan = BacktestPlan(
+    return BacktestPlan(
         horizon=task.horizon, season_length=task.season_length, stride=task.stride, test_windows=task.test_windows,
         validation_windows=room // VALIDATION_STRIDE + 1, validation_stride=VALIDATION_STRIDE, refits=0,
     )  # fmt: skip
+
+
+def _fitted_once(panel: Panel, task: Task, budget: Budget, begun: float) -> Forecasts:
+    """Points only: as many windows as rows would need gigabytes of quantiles."""
+    plan = plan_of(panel, task)
     origins, progress = origins_of(panel, plan), Progress(pieces(panel, BUDGETS[budget]), None, cpu_seconds)
     with one_thread():
-        choice = Chooser(panel, plan, origins, BUDGETS[budget], progress).choose()
+        choice = choose(panel, plan, origins, BUDGETS[budget], progress)
         only = replace(choice, arms=(choice.arm(choice.chosen),))
         paths = walk_test(panel, only, plan, origins, progress)[choice.chosen]
     notes = (choice.reason, *_costs(choice.tried, progress.costs), *choice.notes)

@@ -1,10 +1,12 @@
 """Measure one row of the forecasting table, and print it beside what others reached.
 
-    python benchmarks/forecasting/run.py --row epf_np --budget small|large|naive|peers [--peer NAME] [--data DIR]
+    python benchmarks/forecasting/run.py --row epf_np --budget small|large|naive|peers
+                                         [--peer NAME] [--data DIR] [--results DIR | --keep]
     python benchmarks/forecasting/run.py --install-peers
 
-Writes benchmarks/forecasting/results/ROW.json, one entry per budget and peer, with CPU seconds (choice, fits and all
-forecasts; reading and imports apart), peak memory, date and machine. Fetches nothing; only --install-peers does.
+Writes ROW.json into benchmarks/forecasting/.measured or the folder named (--keep: into the results that are kept with
+the source, from which the README's table is printed), one entry per budget and peer, with CPU seconds (choice, fits and
+all forecasts; reading and imports apart), peak memory, date and machine. Fetches nothing; only --install-peers does.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from forecasting import ours, peer_runs
 from forecasting.earlier import RUNS
 from forecasting.measure import Entry, measure, references
 from forecasting.rows import ROWS
-from forecasting.table import store, stored, table, told
+from forecasting.table import MEASURED, RESULTS, store, stored, table, told
 from forecasting.tasks import Forecasts, Row, Task
 from mcp_forecast_engine.data.frame import Panel
 
@@ -36,6 +38,15 @@ def main() -> None:
     parser.add_argument("--budget", choices=BUDGETS, default="small")
     parser.add_argument("--peer", help="only this peer of the row")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of the data sets")
+    places = parser.add_mutually_exclusive_group()
+    places.add_argument("--results", type=Path, default=MEASURED, help="folder that results are written to")
+    places.add_argument(
+        "--keep",
+        dest="results",
+        action="store_const",
+        const=RESULTS,
+        help="write into the results kept with the source",
+    )
     parser.add_argument("--install-peers", action="store_true", help="make the peers' environment, once")
     asked = parser.parse_args()
     if asked.install_peers:
@@ -44,26 +55,29 @@ def main() -> None:
     if asked.row is None:
         parser.error("name a row with --row")
     if not asked.data.is_dir():
-        parser.error(f"there is no folder {asked.data}: name the folder of the data sets with --data")
+        parser.error(
+            f"there is no folder {asked.data}: name that of the data sets with --data, or DATA= of make; "
+            "the README says where the series come from"
+        )
     if asked.row == "all":
-        each_alone(asked.budget, asked.data)
+        each_alone(asked.budget, asked.data, asked.results)
         return
-    print(run(ROWS[asked.row], asked.budget, asked.data, peer=asked.peer))
+    print(run(ROWS[asked.row], asked.budget, asked.data, asked.results, peer=asked.peer))
 
 
-def each_alone(budget: str, data: Path) -> None:
+def each_alone(budget: str, data: Path, results: Path) -> None:
     """Every row in a process of its own, so that peak memory is its own. Ends with the names of those that failed."""
-    command = [sys.executable, __file__, "--budget", budget, "--data", str(data), "--row"]
+    command = [sys.executable, __file__, "--budget", budget, "--data", str(data), "--results", str(results), "--row"]
     failed = [name for name in ROWS if subprocess.run([*command, name]).returncode]
     if failed:
         raise SystemExit(f"these rows failed: {', '.join(failed)}")
 
 
-def run(row: Row, budget: str, data: Path, *, peer: str | None = None) -> str:
-    """Measure a row, store the result, and return the table with all that is stored."""
+def run(row: Row, budget: str, data: Path, results: Path = MEASURED, *, peer: str | None = None) -> str:
+    """Measure a row, store the result in a folder, and return the table with all that is stored."""
     new = peers_of(row, data, only=peer) if budget == "peers" else {budget: one(row, budget, data)}
-    store(row, new)
-    shown = {**stored(row), **references(row, data)}
+    store(row, new, results)
+    shown = {**stored(row), **stored(row, results), **references(row, data)}
     return (
         "\n\n".join(
             [

@@ -10,6 +10,7 @@ from forecasting.measure import Entry
 from forecasting.tasks import Aim, Published, Row
 
 RESULTS = Path(__file__).parent / "results"
+MEASURED = Path(__file__).parent / ".measured"  # of this machine; git does not see it
 AIM_OF = {"small": "floor", "large": "goal"}
 
 
@@ -57,12 +58,21 @@ def told(row: Row, name: str, entry: Entry) -> str:
 
 
 def _aimed(name: str, entry: Entry, aim: Aim) -> str:
-    missed = [f"{score} {entry['scores'][score]:.4g} > {limit:g}" for score, limit in aim.scores.items()
-              if not entry["scores"][score] <= limit]  # fmt: skip
-    if aim.cpu_s is not None and entry["cpu_s"] > aim.cpu_s:
-        missed.append(f"{entry['cpu_s']:.1f} > {aim.cpu_s:g} CPU s")
+    limits = [f"{score} {entry['scores'][score]:.4g} > {aim.scores[score]:g}" for score in missed_scores(entry, aim)]
+    limits += [f"{entry['cpu_s']:.1f} > {aim.cpu_s:g} CPU s"] if too_slow(entry, aim) else []
     own = " (the aim of this budget)" if AIM_OF[name] == aim.name else ""
-    return f"{name}, {aim.name}{own}: {'missed, ' + '; '.join(missed) if missed else 'kept'}"
+    return f"{name}, {aim.name}{own}: {'missed, ' + '; '.join(limits) if limits else 'kept'}"
+
+
+def missed_scores(entry: Entry, aim: Aim) -> list[str]:
+    """The scores of an aim that a measurement does not reach."""
+    found = entry["scores"]
+    return [name for name, limit in aim.scores.items() if found[name] is None or not found[name] <= limit]
+
+
+def too_slow(entry: Entry, aim: Aim) -> bool:
+    """Whether a measurement took more CPU seconds than its aim allows."""
+    return aim.cpu_s is not None and bool(entry["cpu_s"] > aim.cpu_s)
 
 
 def _cells(row: Row, scores: Mapping[str, float]) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
-from mcp_forecast_engine.errors import NotFound, RunFailed, RunNotReady
-from mcp_forecast_engine.runtime import ledger
+from mcp_forecast_engine.factory.documents import Documents
+from mcp_forecast_engine.runtime import lease, ledger
 from mcp_forecast_engine.runtime.run import Run, State
 from mcp_forecast_engine.store import datasets, named_artifacts, preprocessing
 
@@ -29,11 +28,6 @@ if TYPE_CHECKING:
     from mcp_forecast_engine.store.named_artifacts import NamedArtifact, Position
 
 INLINE_SERIES: Final = 1000  # a forecast of more series is a queued run
-CACHED_DOCUMENTS: Final = 64
-
-
-class _OutOfTime(Exception):
-    """The caller will not wait longer: the same plan is queued for a worker instead."""
 
 
 class Engine:
@@ -53,10 +47,9 @@ class Engine:
 
         cores: threads that `perform` trains on; its results are the same with any number.
         """
-        self._cores = cores
-        self._pretrained = pretrained
+        self._cores, self._pretrained = cores, pretrained
         self._database, self.artifacts, self._clock, self._wall_limit_s = database, artifacts, clock, wall_limit_s
-        self._documents: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self.documents = Documents(artifacts)
         self._served_by: Serving | None = None
         self._lock = threading.Lock()
 
@@ -87,10 +80,22 @@ class Engine:
         from mcp_forecast_engine.data.dataset import decode
         from mcp_forecast_engine.data.listing import series_lines
 
-        frame = decode(self.artifacts.get(summary["digest"])).frame
+        frame = decode(self.artifacts.get(summary["digest"])).newest
         return series_lines(frame, first=after, count=limit), len(frame.unique_id)
 
-    # preprocessing
+    def require_future(self, dataset_id: str, rows: list[dict[str, Any]], horizon: int) -> None:
+        """Future rows fit a dataset, told before a model is trained on it. Raises NotFound, DataInvalid,
+        CovariatesMismatch, ArtifactCorrupt."""
+        from mcp_forecast_engine.data.dataset import decode
+        from mcp_forecast_engine.data.future import require_future
+        from mcp_forecast_engine.data.preprocessing import to_panel
+
+        with self._database.read() as connection:
+            summary = datasets.summary(connection, dataset_id)
+        dataset = decode(self.artifacts.get(summary["digest"]))
+        require_future(to_panel(dataset.frame)[0], dataset.schema, rows, horizon)
+
+    # preprocessing, and plans
 
     def prepare_preprocessing(
         self, dataset_id: str, *, steps: list[dict[str, Any]] | None, by_id: str | None, season_length: int | None
@@ -117,8 +122,6 @@ class Engine:
         )  # fmt: skip
         return preprocessing.record(connection, prepared.preprocessing_id, prepared.steps, now=now)
 
-    # plans
-
     def plan_training(self, **asked: Any) -> TrainingPlan:
         """Pin a training request (arguments of `factory.request.resolve`). Raises NotFound and what cannot train."""
         from mcp_forecast_engine.data.steps import DEFAULT_STEPS, steps_from_dicts
@@ -139,26 +142,20 @@ class Engine:
 
         with self._database.read() as connection:
             trained = self.run(connection, asked["run_id"])
-        document = self._trained(trained)
+        document = self.documents.trained(trained)
         with self._database.read() as connection:
             summary = datasets.summary(connection, asked["dataset_id"] or trained.plan["dataset_id"])
         return resolve(trained, document, summary, self.artifacts, **asked)
 
     def try_inline(self, plan: InferencePlan, *, should_stop: Callable[[], bool]) -> InferencePlan:
         """The plan with its forecast, or as it was: too many series, no time, or a model that only a worker runs."""
-
-        def told(done: int, total: int, text: str) -> None:
-            if should_stop():
-                raise _OutOfTime
-
-        if plan.series_count > INLINE_SERIES or should_stop() or not self._serving().inline(plan.body):
+        if plan.series_count > INLINE_SERIES or should_stop():
             return plan
-        try:
-            made = self._serving().document(plan.body, told)
-        except _OutOfTime:
+        made = self._serving().document_in_time(plan.body, should_stop)
+        if made is None:
             return plan
         digest = self.artifacts.put(made)
-        self._keep(digest, json.loads(made))  # the commit shows it, and must not read it from disk
+        self.documents.keep(digest, json.loads(made))  # the commit shows it, and must not read it from disk
         return replace(plan, result=digest)
 
     # runs
@@ -185,6 +182,15 @@ class Engine:
         """A run as it is now. Raises NotFound."""
         return ledger.get(connection, run_id)
 
+    def costs(self, run: Run) -> dict[str, float]:
+        """CPU seconds that a finished training measured, by model; empty where it measured nothing."""
+
+        def find() -> str | None:
+            with self._database.read() as connection:
+                return lease.step_artifact(connection, run.run_id, named_artifacts.COSTS)
+
+        return self.documents.costs(run, find)
+
     def cancel(self, connection: Connection, run_id: str, *, now: float) -> Run:
         """Cancel a run. Raises NotFound."""
         return ledger.request_cancel(connection, run_id, now)
@@ -203,26 +209,6 @@ class Engine:
         """How many runs are in each state."""
         return {str(state): number for state, number in ledger.counts(connection).items()}
 
-    def document(self, run: Run) -> dict[str, Any]:
-        """The result document of a finished run, verified when read from disk. Raises ArtifactCorrupt."""
-        assert run.result is not None
-        with self._lock:
-            known = self._documents.get(run.result)
-        if known is None:
-            known = self._keep(run.result, json.loads(self.artifacts.get(run.result)))
-        return known
-
-    def details(self, run: Run) -> dict[str, Any]:
-        """The same with all that is behind it: the pinned plan and, of a training run, evaluation and preprocessing
-        report as stored. Raises ArtifactCorrupt."""
-        from mcp_forecast_engine.factory.evidence import evidence, shown
-
-        key = _details_of(run)
-        with self._lock:
-            known = self._documents.get(key)
-        document = self.document(run)
-        return known or self._keep(key, {**document, **shown(evidence(document, self.artifacts)), "plan": run.plan})
-
     def compare(self, run_ids: Sequence[str]) -> dict[str, Any]:
         """SUCCEEDED training runs side by side, the first as the baseline (`factory.comparing`).
 
@@ -233,12 +219,13 @@ class Engine:
 
         with self._database.read() as connection:
             runs = [self.run(connection, run_id) for run_id in run_ids]
-        found = []
-        for run in runs:
-            document = self._trained(run, field="run_ids")
-            evaluation = evidence(document, self.artifacts)["evaluation"]
-            found.append(TrainedRun(run.run_id, run.plan, document, evaluation))
-        return compare_runs(found)
+        documents = [self.documents.trained(run, field="run_ids") for run in runs]
+        return compare_runs(
+            [
+                TrainedRun(run.run_id, run.plan, document, evidence(document, self.artifacts)["evaluation"])
+                for run, document in zip(runs, documents, strict=True)
+            ]
+        )
 
     # artifacts
 
@@ -257,11 +244,6 @@ class Engine:
         with self._database.read() as connection:
             found = named_artifacts.named(connection, digest)
         return found, self.artifacts.get(digest)
-
-    def has_document(self, run: Run, *, detailed: bool = False) -> bool:
-        """Whether the result document (or all its details) is at hand, so that reading it costs nothing."""
-        with self._lock:
-            return (_details_of(run) if detailed else run.result) in self._documents
 
     def reopens(self, run: Run) -> bool:
         """Whether asking for this run again starts a new attempt."""
@@ -282,33 +264,8 @@ class Engine:
             return self._serving().infer(job)
 
     def _serving(self) -> Serving:
-        with self._lock:
-            if self._served_by is None:
-                from mcp_forecast_engine.serving.inference import Serving
+        from mcp_forecast_engine.serving.inference import Serving
 
-                self._served_by = Serving(self.artifacts)
+        with self._lock:
+            self._served_by = self._served_by or Serving(self.artifacts)
             return self._served_by
-
-    def _keep(self, digest: str, document: dict[str, Any]) -> dict[str, Any]:
-        with self._lock:
-            self._documents[digest] = document
-            while len(self._documents) > CACHED_DOCUMENTS:
-                self._documents.popitem(last=False)
-        return document
-
-    def _trained(self, run: Run, *, field: str = "run_id") -> dict[str, Any]:
-        if run.kind != "training":
-            raise NotFound(
-                f"{run.run_id} is an {run.kind} run, not a training run",
-                field=field,
-                allowed="a SUCCEEDED training run",
-            )
-        if run.state == "SUCCEEDED":
-            return self.document(run)
-        if run.ended:
-            raise RunFailed(f"{run.run_id} ended as {run.state}", field=field, next_step="get_run_status says why")
-        raise RunNotReady(f"{run.run_id} is {run.state}", field=field, next_step="wait with get_run_status")
-
-
-def _details_of(run: Run) -> str:
-    return f"details of {run.result}"

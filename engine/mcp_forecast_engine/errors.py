@@ -13,6 +13,9 @@ EngineError
 ├── RunFailed              the run ended without a result
 ├── ModelUntranslatable    the model has operations that another format lacks
 │   └── NotExportable      the model cannot be written as a file at all
+├── CorridorRefused        a request or a document of the model factory breaks a rule, named by its reason
+├── RegistryConflict       the registry holds something else than the caller believes
+├── BundleIncompatible     no ACTIVE bundle, or not the named one, can do what is needed
 ├── ArtifactCorrupt        stored bytes do not hash to their digest
 ├── StaleEpoch             another worker took this run over; this one may write nothing
 └── StoreUnavailable       the database or the artifact folder does not answer
@@ -30,14 +33,21 @@ class EngineError(Exception):
     """Base of all engine refusals.
 
     `field` is the argument at fault (JSON path, no leading dot), `allowed` what would have been accepted,
-    `next_step` the call or edit that helps; all three travel to the caller.
+    `next_step` the call or edit that helps, `reason` the fine code where there is one; all four travel to the caller.
     """
 
     def __init__(
-        self, message: str, *, field: str | None = None, allowed: Any = None, next_step: str | None = None
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        allowed: Any = None,
+        next_step: str | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.field, self.allowed, self.next_step = message, field, allowed, next_step
+        self.reason = reason
 
 
 class DataInvalid(EngineError):
@@ -86,6 +96,23 @@ class ModelUntranslatable(EngineError):
 
 class NotExportable(ModelUntranslatable):
     """The model cannot be written as a file: its weights stay where they are."""
+
+
+class CorridorRefused(EngineError):
+    """A request or a document of the model factory breaks a rule; `reason` is one of `factory.taxonomy.REASONS`."""
+
+    def __init__(
+        self, reason: str, message: str, *, field: str | None = None, allowed: Any = None, next_step: str | None = None
+    ) -> None:
+        super().__init__(message, field=field, allowed=allowed, next_step=next_step, reason=reason)
+
+
+class RegistryConflict(EngineError):
+    """The registry holds something else than the caller believes; `allowed` is what it holds."""
+
+
+class BundleIncompatible(EngineError):
+    """No ACTIVE bundle, or not the one that was named, can do what is needed."""
 
 
 class ArtifactCorrupt(EngineError):

@@ -30,7 +30,7 @@ class Pace:
     """When a caller's next message may begin (the leaky bucket as a meter, ITU-T I.371: one time for each caller)."""
 
     def __init__(self, *, rate_per_s: float, burst: float, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """rate_per_s, burst: of the caller's bucket (limits.py), which is always the tighter one."""
+        """rate_per_s, burst: of the caller's bucket (calls/limits.py), which is always the tighter one."""
         self._spacing_s = 1 / max(_FASTER * rate_per_s, LEAST_PER_S)
         self._ahead_s = (max(burst, LEAST_AT_ONCE) - 1) * self._spacing_s
         self._gap_s = min(GAP_S, self._spacing_s)

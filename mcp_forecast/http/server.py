@@ -16,7 +16,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.http.callers import Callers
 from mcp_forecast.http.flood import FloodGuard, Pace
 from mcp_forecast.http.header_blanks import HeaderBlanks

@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from mcp_forecast.signing_key import keep_folder
+from mcp_forecast_engine.store.durable import OWN, place_file
 
 BYTES: Final = 32
 _SHORTEST: Final = 32  # characters; a token that somebody typed is no secret
@@ -23,26 +23,9 @@ def token_of(home: Path) -> tuple[str, bool]:
     if not path.exists():
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = secrets.token_urlsafe(BYTES)
-        if _place(path, made):
+        if place_file(path, f"{made}\n".encode(), mode=OWN):
             return made, True
     return _read(path), False
-
-
-def _place(path: Path, token: str) -> bool:
-    """Put the whole file there at once, unless another process was faster."""
-    draft = path.with_name(f".token.{secrets.token_hex(8)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(token + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(draft, path)
-        keep_folder(path.parent)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink(missing_ok=True)
-    return True
 
 
 def _read(path: Path) -> str:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from mcp_forecast.http.token import BYTES, TokenUnsafe
+from mcp_forecast_engine.store.durable import OWN, replace_file
+from mcp_forecast_engine.store.folder_lock import folder_lock
 
 FILE: Final = "tokens.json"
 MOST: Final = 1000
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 TAKEN: Final = "local"  # the home's own token calls as token:local
+LOCK_WAIT_S: Final = 10.0
 _MOST_BYTES: Final = 1_000_000
 
 
@@ -42,7 +44,10 @@ def digest_of(token: str) -> str:
 
 
 def add_token(home: Path, name: str, scopes: Sequence[str]) -> str:
-    """Make a token for this name and return it; it cannot be shown again. Raises TokenRefused, TokenUnsafe, OSError."""
+    """Make a token for this name and return it; it cannot be shown again.
+
+    Raises TokenRefused, TokenUnsafe, StoreUnavailable, OSError.
+    """
     if NAME.fullmatch(name) is None or name == TAKEN:
         raise TokenRefused(f"{name!r} is no name for a token; allowed: {NAME.pattern}, but not {TAKEN!r}")
     token = secrets.token_urlsafe(BYTES)
@@ -57,7 +62,10 @@ def add_token(home: Path, name: str, scopes: Sequence[str]) -> str:
 
 
 def remove_token(home: Path, name: str) -> None:
-    """Take a token away; a running server refuses its next call. Raises TokenRefused when there is none."""
+    """Take a token away; a running server refuses its next call.
+
+    Raises TokenRefused when there is none, TokenUnsafe, StoreUnavailable, OSError.
+    """
     with _alone(home):
         known = read_tokens(home)
         left = tuple(one for one in known if one.name != name)
@@ -94,25 +102,14 @@ def _token(row: Any) -> NamedToken:
     return made
 
 
-def _write(home: Path, tokens: Sequence[NamedToken]) -> None:
-    draft = home / f".{FILE}.{secrets.token_hex(8)}"
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"version": 1, "tokens": [asdict(token) for token in tokens]}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, home / FILE)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def _alone(home: Path) -> AbstractContextManager[None]:
     """Two commands at once: one waits for the other, so that none of their changes is lost."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(home / "tokens.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return folder_lock(
+        home / "tokens.lock", alone=True, within_s=LOCK_WAIT_S, busy="another command is changing the tokens"
+    )
+
+
+def _write(home: Path, tokens: Sequence[NamedToken]) -> None:
+    text = json.dumps({"version": 1, "tokens": [asdict(token) for token in tokens]}, indent=1)
+    replace_file(home / FILE, text.encode(), mode=OWN)

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 
 import anyio
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.settings import Settings
 
 Envelope = dict[str, Any]
@@ -103,7 +103,7 @@ def open_home(settings: Settings) -> Opening:
         from functools import partial
 
         from mcp_forecast.app import open_app
-        from mcp_forecast.pipeline import call
+        from mcp_forecast.calls.pipeline import call
 
         app = open_app(settings)
         gc.freeze()  # modules live as long as the process; each walk through them stops every call for 0.1 s and more
@@ -111,7 +111,7 @@ def open_home(settings: Settings) -> Opening:
         return Desk(call=partial(call, app), close=app.close)
 
     def unopened(error: Exception) -> Envelope:
-        from mcp_forecast import pipeline
+        from mcp_forecast.calls import pipeline
 
         return pipeline.unopened(error)
 

@@ -17,7 +17,7 @@ from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.mcp.completion import Completion
 from mcp_forecast.mcp.context import Context, compact
 from mcp_forecast.mcp.instructions import INSTRUCTIONS

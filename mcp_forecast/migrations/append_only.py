@@ -8,10 +8,11 @@ from alembic import op
 from sqlalchemy import Connection, text
 
 from mcp_forecast.migrations.metadata import METADATA
+from mcp_forecast_engine.store.database import APPEND_ONLY
 
 _REFUSE: Final = """
 CREATE OR REPLACE FUNCTION audit_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN RAISE EXCEPTION 'the audit log is append-only' USING ERRCODE = 'integrity_constraint_violation'; END $$
+BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation'; END $$
 """
 _TRIGGERS: Final = (("no_change", "UPDATE OR DELETE", "ROW"), ("no_truncate", "TRUNCATE", "STATEMENT"))
 # What else is in the schema is not ours.
@@ -19,10 +20,10 @@ _PRESENT: Final = text("SELECT tablename FROM pg_tables WHERE schemaname = curre
 _CHANGES: Final = "UPDATE, DELETE, TRUNCATE"
 
 
-def protect(table: str, *key: str) -> None:
-    """Refuse every change of a row of `table`, whose primary key is `key`."""
+def protect(table: str, *key: str, also: tuple[str, ...] = ()) -> None:
+    """Refuse every change of a row of `table`, whose primary key is `key`; `also`: columns that are unique alone."""
     if op.get_bind().dialect.name == "sqlite":
-        _protect_sqlite(table, key)
+        _protect_sqlite(table, key, also)
     else:
         _protect_postgres(table)
 
@@ -45,9 +46,9 @@ def forget() -> None:
 
 
 def grant(connection: Connection, role: str) -> None:
-    """Give a PostgreSQL role what serving needs and no more: the audit tables can be read and added to.
+    """Give a PostgreSQL role what serving needs and no more: the log and the registry can be read and added to.
 
-    The owner is refused changes of the audit tables too. It could take that back, and a superuser needs no grant, so
+    The owner is refused changes of them too. It could take that back, and a superuser needs no grant, so
     the triggers stand behind it.
     """
     quoted = connection.dialect.identifier_preparer.quote(role)
@@ -65,29 +66,30 @@ def grant(connection: Connection, role: str) -> None:
 def _grant_table(connection: Connection, table: str, role: str, *, is_owner: bool) -> None:
     name = connection.dialect.identifier_preparer.quote(table)
     connection.execute(text(f"REVOKE ALL ON {name} FROM PUBLIC"))
-    if table.startswith("audit_"):
+    if table in APPEND_ONLY:
         connection.execute(text(f"REVOKE {_CHANGES} ON {name} FROM CURRENT_USER"))
     if is_owner:
         return
-    rights = {"audit": "SELECT, INSERT", "alembic": "SELECT"}.get(
-        table.partition("_")[0], "SELECT, INSERT, UPDATE, DELETE"
+    rights = {**dict.fromkeys(APPEND_ONLY, "SELECT, INSERT"), "alembic_version": "SELECT"}.get(
+        table, "SELECT, INSERT, UPDATE, DELETE"
     )
     connection.execute(text(f"REVOKE ALL ON {name} FROM {role}"))
     connection.execute(text(f"GRANT {rights} ON {name} TO {role}"))
 
 
-def _protect_sqlite(table: str, key: tuple[str, ...]) -> None:
+def _protect_sqlite(table: str, key: tuple[str, ...], also: tuple[str, ...]) -> None:
     for change in ("UPDATE", "DELETE"):
         op.execute(
             f"CREATE TRIGGER {table}_no_{change.lower()} BEFORE {change} ON {table} "
-            "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+            f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
         )
     # INSERT OR REPLACE takes the old row away without firing a DELETE trigger.
     same = " AND ".join(f"{column} = NEW.{column}" for column in key)
+    same = " OR ".join((f"({same})", *(f"{column} = NEW.{column}" for column in also)))
     op.execute(
         f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} "
         f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) "
-        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     )
 
 

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that `mcp_forecast.home` passes in."""
+"""Alembic's entry: runs the migrations on the connection that `home/schema.py` passes in."""
 
 from __future__ import annotations
 

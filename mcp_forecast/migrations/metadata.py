@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlmodel import SQLModel
 
-import mcp_forecast.tables  # noqa: F401
+import mcp_forecast.home.tables  # noqa: F401
 import mcp_forecast_audit.tables  # noqa: F401
 import mcp_forecast_engine.store.tables  # noqa: F401
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mcp_forecast.tool import Tool
+from mcp_forecast.calls.tool import Tool
 from mcp_forecast.tools.artifacts import ARTIFACT_TOOLS
 from mcp_forecast.tools.audit import AUDIT_TOOLS
 from mcp_forecast.tools.comparison import COMPARISON_TOOLS

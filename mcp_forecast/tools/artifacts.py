@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
+from mcp_forecast.calls.tool import Call, Outcome, Tool
 from mcp_forecast.errors import Refusal
-from mcp_forecast.tool import Call, Outcome, Tool
-from mcp_forecast.tools.cursor import make_cursor, read_cursor
-from mcp_forecast.tools.length import ROOM, fitting
+from mcp_forecast.tools.cursor import read_cursor
+from mcp_forecast.tools.length import ROOM
 from mcp_forecast.tools.links import artifact_uri, is_here, time_text
+from mcp_forecast.tools.page import page_of
 from mcp_forecast_contracts.artifacts import (
     LIST_ARTIFACTS,
     READ_ARTIFACT,
@@ -42,11 +43,9 @@ def artifacts_page(app: App, call: Call, request: ListArtifactsArguments) -> Out
             app.engine.dataset_summary(connection, request.dataset_id)
         found, total = app.engine.artifacts_page(connection, wanted=wanted, after=after, limit=request.limit + 1)
     lines = [artifact_line(app, call.caller, artifact, request.response_format) for artifact in found[: request.limit]]
-    shown = lines[: fitting(lines, room=ROOM[request.response_format])]
-    result: dict[str, Any] = {"artifacts": shown, "total": total, "has_more": len(found) > len(shown)}
-    if result["has_more"]:
-        result["next_cursor"] = make_cursor(listing, list(found[len(shown) - 1].position))
-    return Outcome(result, {n: wanted[n] for n in ("run_id", "dataset_id") if n in wanted})
+    positions, room = [artifact.position for artifact in found], ROOM[request.response_format]
+    page = page_of("artifacts", lines, listing=listing, positions=positions, room=room)
+    return Outcome({**page, "total": total})
 
 
 def artifact_line(app: App, caller: Caller, artifact: NamedArtifact, how: ResponseFormat) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
+from mcp_forecast.calls.tool import Call, Outcome, Tool
 from mcp_forecast.errors import Refusal
-from mcp_forecast.sealing import WRITTEN_S, checkpoint_file, home_id_of, origin_of
-from mcp_forecast.signing_key import KeyUnsafe, public_keys
-from mcp_forecast.tool import Call, Outcome, Tool
-from mcp_forecast.tools.cursor import ROW, make_cursor, read_cursor
-from mcp_forecast.tools.length import ROOM, fitting
+from mcp_forecast.home.sealing import WRITTEN_S, checkpoint_file, home_id_of, origin_of
+from mcp_forecast.home.signing_key import KeyUnsafe, public_keys
+from mcp_forecast.tools.cursor import ROW, read_cursor
+from mcp_forecast.tools.length import ROOM
 from mcp_forecast.tools.links import is_here, time_text
+from mcp_forecast.tools.page import page_of
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_audit.checkpoint import NoteInvalid, read_note
 from mcp_forecast_audit.page import Filter, StoredEntry, entries_page
@@ -49,16 +50,10 @@ def trail(app: App, call: Call, request: GetAuditTrailArguments) -> Outcome:
         log, sealing = _standing(connection), app.sealer.status(connection, paths=here)
         found = entries_page(connection, wanted, before=before, limit=request.limit + 1)
     lines = [_line(entry, log, detailed=request.response_format == "detailed") for entry in found[: request.limit]]
-    shown = found[: fitting(lines, room=ROOM[request.response_format] - REST)]
-    result: dict[str, Any] = {
-        "entries": lines[: len(shown)],
-        "has_more": len(found) > len(shown),
-        "total_entries": log.entries,
-        "unsealed": max(0, log.unsealed),
-        "sealing": sealing,
-    }
-    if len(found) > len(shown):
-        result["next_cursor"] = make_cursor(listing, shown[-1].seq)
+    positions, room = [entry.seq for entry in found], ROOM[request.response_format] - REST
+    page = page_of("entries", lines, listing=listing, positions=positions, room=room)
+    shown = found[: len(page["entries"])]
+    result = {**page, "total_entries": log.entries, "unsealed": max(0, log.unsealed), "sealing": sealing}
     result |= _checkpoint(log)
     if request.verify == "page":
         result["verification"] = _verified_page(app, shown, here=here)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from mcp_forecast.calls.tool import Call, Outcome, Tool
 from mcp_forecast.errors import Refusal
-from mcp_forecast.tool import Call, Outcome, Tool
 from mcp_forecast.tools.brief import CHARACTERS, brief
 from mcp_forecast.tools.length import ROOM, few, first_that_fits, fitted, length
 from mcp_forecast_contracts.comparison import COMPARE_RUNS, CompareRunsArguments

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
+from mcp_forecast.calls.tool import Call, Outcome, Tool
 from mcp_forecast.errors import Refusal
-from mcp_forecast.tool import Call, Outcome, Tool
 from mcp_forecast.tools.artifacts import artifact_line
 from mcp_forecast.tools.brief import MOST, brief
 from mcp_forecast.tools.cursor import ROW, make_cursor, read_cursor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mcp_forecast.app import App
     from mcp_forecast_engine.data.registration import PreparedDataset
 
-_COLUMNS: Final = ("time", "target", "series", "wide", "freq", "time_format", "time_zone", "drop")
+_COLUMNS: Final = ("time", "target", "series", "wide", "freq", "time_format", "time_zone", "drop", "observed")
 CHECK_ROLES: Final = (
     "check the covariate roles; then run_training with this dataset_id and a horizon (run_preprocessing shows what is "
     "filled and merged first). To correct a role, call register_dataset again with `covariates`"
@@ -85,7 +85,7 @@ def describe(app: App, call: Call, request: DescribeDatasetArguments) -> Outcome
     result: dict[str, Any] = {**about, "covariates": shown, "series_page": series, "has_more": has_more}
     if has_more:
         result["next_cursor"] = make_cursor(listing, end)
-    return Outcome(result, {"dataset_id": request.dataset_id}, few(summary.get("warnings", ())))
+    return Outcome(result, warnings=few(summary.get("warnings", ())))
 
 
 def _stored(app: App, call: Call, request: DescribeDatasetArguments) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 
 
 def artifact_uri(digest: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import mcp_forecast
-from mcp_forecast.home import REVISION
-from mcp_forecast.tool import Call, Outcome, Tool
+from mcp_forecast.calls.tool import Call, Outcome, Tool
+from mcp_forecast.home.schema import REVISION
 from mcp_forecast.tools.links import is_here
 from mcp_forecast_contracts.ops import GET_SERVICE_STATUS, GetServiceStatusArguments
 from mcp_forecast_engine.runtime.usage import usage

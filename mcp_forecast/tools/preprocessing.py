@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
+from mcp_forecast.calls.tool import Call, Outcome, Tool
 from mcp_forecast.errors import Refusal
-from mcp_forecast.tool import Call, Outcome, Tool
 from mcp_forecast.tools.brief import MOST, brief
 from mcp_forecast_contracts.preprocessing import RUN_PREPROCESSING, RunPreprocessingArguments
 
@@ -42,9 +42,7 @@ def name(
 ) -> Outcome:
     """Give the steps their name; steps that have one keep it."""
     created = app.engine.record_preprocessing(connection, prepared, now=call.at)
-    refs = {
-        "dataset_id": prepared.dataset_id, "preprocessing_id": prepared.preprocessing_id, "report": prepared.artifact,
-    }  # fmt: skip
+    refs = {"preprocessing_id": prepared.preprocessing_id, "report": prepared.artifact}
     answer = _answer(prepared, request.season_length)
     return Outcome(brief({**answer, "created": created}), refs, prepared.report.warnings)
 

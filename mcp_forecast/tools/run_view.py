@@ -35,6 +35,9 @@ _NO_WORKERS: Final = (
     "then get_run_status with this run_id and wait_s=25"
 )
 _CANCELLING: Final = "the cancel is accepted; the process is gone within 5 seconds, then the state is CANCELLED"
+_LONG: Final = (
+    ". This is a page of {rows} rows: get_run_status with next_cursor and limit=5000 goes on, {uri} is all of it"
+)
 _AFTER_SUCCESS: Final = {
     "training": "read result.trust; if you go on, call run_inference with this run_id",
     "inference": "report the forecast with its intervals and result.trust; never invent numbers",
@@ -64,6 +67,8 @@ def run_answer(
     if run.state == "SUCCEEDED":
         room = ROOM[how] - length(answer)
         answer["result"] = _paged(_linked(app, run, how, with_paths=with_paths), page, how, room=room)
+        if answer["result"].get("has_more"):
+            answer["next_step"] += _LONG.format(rows=answer["result"]["rows_total"], uri=artifact_uri(str(run.result)))
     if run.error is not None:
         answer["error"] = run_error(run.error)
     if not run.ended:
@@ -91,7 +96,7 @@ def run_line(app: App, run: Run, how: ResponseFormat = "concise") -> dict[str, A
     document: dict[str, Any] = {}
     if run.kind == "training" and run.state == "SUCCEEDED":
         with suppress(ArtifactCorrupt):  # one damaged result must not hide the other runs; get_run_status names it
-            document = app.engine.document(run)
+            document = app.engine.documents.of(run)
             line["verdict"] = document["trust"]["verdict"]
     if how == "detailed":
         line["details"] = _line_details(run, document)
@@ -122,13 +127,26 @@ def asked(run: Run, *, most: int = MOST) -> dict[str, Any]:
 
 def _linked(app: App, run: Run, how: ResponseFormat, *, with_paths: bool) -> dict[str, Any]:
     """The result with where each artifact is read; paths are this home's, so they are not in the document."""
-    found = app.engine.details(run) if how == "detailed" else app.engine.document(run)
+    found = app.engine.documents.details(run) if how == "detailed" else app.engine.documents.of(run)
     whole = {"name": "forecast.json", "digest": run.result, "media_type": "application/json"}
     artifacts = [{**a, "uri": artifact_uri(a["digest"])} for a in found.get("artifacts", [whole])]
     if how == "detailed" and with_paths:
         artifacts = [{**a, "path": str(app.engine.artifacts.path(a["digest"]).absolute())} for a in artifacts]
     shown = found if how == "detailed" else _concise(found)
+    if run.kind == "training":
+        shown = _with_costs(shown, app.engine.costs(run))
     return {**shown, "run_id": run.run_id, "artifacts": artifacts}
+
+
+def _with_costs(document: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:
+    """A training's result with the CPU seconds it took, in all and by model: measured, so no part of its bytes."""
+    if not costs:
+        return document
+    models = [
+        {**line, **({"cpu_s": costs[line["model"]]} if line["model"] in costs else {})}
+        for line in document.get("models", ())
+    ]
+    return {**document, "cpu_s": round(sum(costs.values()), 2), "models": models}
 
 
 def _concise(document: dict[str, Any]) -> dict[str, Any]:

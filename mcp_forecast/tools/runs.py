@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 from sqlalchemy import Connection
 
-from mcp_forecast.tool import Call, Outcome, Tool
-from mcp_forecast.tools.cursor import ROW, RUN_POSITION, make_cursor, read_cursor
-from mcp_forecast.tools.length import ROOM, fitting
+from mcp_forecast.calls.tool import Call, Outcome, Tool
+from mcp_forecast.tools.cursor import ROW, RUN_POSITION, read_cursor
+from mcp_forecast.tools.length import ROOM
 from mcp_forecast.tools.links import is_here
+from mcp_forecast.tools.page import page_of
 from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
+from mcp_forecast_contracts.inference import RUN_INFERENCE, RunInferenceArguments
 from mcp_forecast_contracts.runs import (
     CANCEL_RUN,
     GET_RUN_STATUS,
     LIST_RUNS,
-    RUN_INFERENCE,
-    RUN_TRAINING,
     CancelRunArguments,
     GetRunStatusArguments,
     ListRunsArguments,
-    RunInferenceArguments,
-    RunTrainingArguments,
 )
+from mcp_forecast_contracts.training import RUN_TRAINING, RunTrainingArguments
 
 if TYPE_CHECKING:
     from mcp_forecast.app import App
@@ -48,16 +47,15 @@ def plan_training(app: App, call: Call, request: RunTrainingArguments) -> Traini
         budget=request.budget,
         holidays=request.holidays,
         preprocessing_id=request.preprocessing_id,
+        label_asof=request.label_asof,
+        maturity_days=request.maturity_days,
     )
 
 
 def train(app: App, call: Call, request: RunTrainingArguments, plan: TrainingPlan, connection: Connection) -> Outcome:
     """Put the run into the ledger, or find the one that is the same."""
     run = _entered(app, call, plan, connection)
-    refs = {"run_id": run.run_id, "dataset_id": request.dataset_id}
-    if request.preprocessing_id is not None:
-        refs["preprocessing_id"] = request.preprocessing_id
-    return Outcome(run_answer(app, run, FIRST_PAGE), refs, plan.warnings)
+    return Outcome(run_answer(app, run, FIRST_PAGE), {"run_id": run.run_id}, plan.warnings)
 
 
 def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferencePlan:
@@ -115,10 +113,10 @@ async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> 
             told = now
         await anyio.sleep(POLL_S)
         run = await app.read(look)
-    detailed = request.response_format == "detailed"
-    if run.result is not None and not app.engine.has_document(run, detailed=detailed):
+    documents, detailed = app.engine.documents, request.response_format == "detailed"
+    if run.result is not None and not documents.at_hand(run, detailed=detailed):
         # Long ones are parsed off the loop, once.
-        await app.off_loop("read", partial(app.engine.details if detailed else app.engine.document, run))
+        await app.off_loop("read", partial(documents.details if detailed else documents.of, run))
 
 
 def _look(app: App, run_id: str) -> Run:
@@ -131,9 +129,7 @@ def status(app: App, call: Call, request: GetRunStatusArguments) -> Outcome:
     start = read_cursor(f"forecast {request.run_id}", request.cursor, ROW) or 0
     run = _look(app, request.run_id)
     page, how = (start, request.limit), request.response_format
-    return Outcome(
-        run_answer(app, run, page, how, with_paths=is_here(call.caller)), {"run_id": run.run_id, **_made(run)}
-    )
+    return Outcome(run_answer(app, run, page, how, with_paths=is_here(call.caller)), _made(run))
 
 
 def _made(run: Run) -> dict[str, str]:
@@ -144,7 +140,7 @@ def _made(run: Run) -> dict[str, str]:
 def cancel(app: App, call: Call, request: CancelRunArguments, prepared: None, connection: Connection) -> Outcome:
     """Cancel a queued run now, a running one as soon as its process is gone."""
     run = app.engine.cancel(connection, request.run_id, now=call.at)
-    return Outcome(run_answer(app, run, FIRST_PAGE), {"run_id": run.run_id})
+    return Outcome(run_answer(app, run, FIRST_PAGE))
 
 
 def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
@@ -155,12 +151,9 @@ def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
         found = app.engine.runs_page(connection, request.kind, request.state, after, request.limit + 1)
         total = app.engine.runs_total(connection, request.kind, request.state)
     lines = [run_line(app, run, request.response_format) for run in found[: request.limit]]
-    shown = lines[: fitting(lines, room=ROOM[request.response_format])]
-    runs = found[: len(shown)]
-    result: dict[str, Any] = {"runs": shown, "total": total, "has_more": len(found) > len(runs)}
-    if len(found) > len(runs):
-        result["next_cursor"] = make_cursor(listing, [runs[-1].created_at, runs[-1].run_id])
-    return Outcome(result)
+    positions, room = [(run.created_at, run.run_id) for run in found], ROOM[request.response_format]
+    page = page_of("runs", lines, listing=listing, positions=positions, room=room)
+    return Outcome({**page, "total": total})
 
 
 RUN_TOOLS: Final = (

@@ -13,15 +13,16 @@ from typing import Any, Final
 from postgres_server import as_role
 from sqlalchemy import Connection, text
 
-from mcp_forecast.home import open_home
-from mcp_forecast.sealing import home_id_of, origin_of
-from mcp_forecast.signing_key import signer_of
+from mcp_forecast.home.opening import open_home
+from mcp_forecast.home.sealing import home_id_of, origin_of
+from mcp_forecast.home.signing_key import signer_of
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_audit.checkpoint import Signer
 from mcp_forecast_audit.entry import Entry
+from mcp_forecast_audit.report import Report
 from mcp_forecast_audit.seal import seal
 from mcp_forecast_audit.stored import standing
-from mcp_forecast_audit.verify import Report, verify
+from mcp_forecast_audit.verify import verify
 from mcp_forecast_engine.store.database import Database, open_database
 
 NOW: Final = 1_795_262_400.0

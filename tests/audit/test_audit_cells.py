@@ -16,7 +16,7 @@ from conftest import Desk
 from sealed_log import SealedLog, entry, sealed_log, unlocked
 from sqlalchemy import Connection, text
 
-from mcp_forecast.home import REVISION, revision_of
+from mcp_forecast.home.schema import REVISION, revision_of
 from mcp_forecast.settings import Settings
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_audit.export import export_lines

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from mcp_forecast.home import open_home
+from mcp_forecast.home.opening import open_home
 from mcp_forecast_audit import log
 from mcp_forecast_audit.entry import Entry
 from mcp_forecast_audit.tree import leaf_hash, root_hash

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sealed_log import entry, sealed_log, unlocked
 from sqlalchemy import text
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_audit.checkpoint import Signer, read_note
 from mcp_forecast_audit.proof import NoProof, Prover, seq_of

@@ -11,7 +11,7 @@ import pytest
 import rfc8785
 
 from mcp_forecast import cli
-from mcp_forecast.contracts import check, listing_bytes, unportable, write
+from mcp_forecast.commands.contracts import check, listing_bytes, unportable, write
 from mcp_forecast_contracts.catalogue import FOLDER, META_KEY, ORDER, documents, tools
 from mcp_forecast_contracts.portability import problems
 

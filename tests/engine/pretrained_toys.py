@@ -14,7 +14,8 @@ from mcp_forecast_engine.models.calibration import CalibratedModel, Calibration,
 from mcp_forecast_engine.models.contract import contract_of
 from mcp_forecast_engine.models.export import export_model
 from mcp_forecast_engine.models.features import Inputs, inputs_at
-from mcp_forecast_engine.models.pretrained_folder import Checkpoint, PretrainedFolder
+from mcp_forecast_engine.models.pretrained_checkpoint import Checkpoint
+from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
 from mcp_forecast_engine.models.pretrained_path import PretrainedPath
 from mcp_forecast_engine.models.spec import QUANTILES, spec_for
 from mcp_forecast_engine.models.table import MODELS

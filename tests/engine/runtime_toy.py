@@ -3,6 +3,7 @@
 python runtime_toy.py worker HOME RUN_ID EPOCH     what a supervisor spawns
 python runtime_toy.py server HOME                  a process that runs a supervisor until it is ended
 python runtime_toy.py submit HOME KEYS             asks for KEYS runs and prints their ids
+python runtime_toy.py write HOME                   keeps a transaction open until its input ends
 
 Its rows are in SQLite, or where TOY_DATABASE says; that PostgreSQL database has its tables already.
 """
@@ -45,10 +46,12 @@ WORKER_POINTS: Final = (
 )
 SERVER_POINTS: Final = ("claimed", "spawned")
 CRASH_AT: Final = "TOY_CRASH_AT"
+STOP_AT: Final = "TOY_STOP_AT"
 LEASE: Final = "TOY_LEASE_S"
 DATABASE: Final = "TOY_DATABASE"
 LEASE_S: Final = 1.0
-START_S: Final = 3.0
+START_S: Final = 20.0  # nobody waits for it, and on a busy machine a process may take many seconds to come up
+SHORT_START_S: Final = 4.0  # where a test waits for it to pass
 POLL_S: Final = 0.1
 
 
@@ -116,14 +119,15 @@ class Home:
 
     @contextmanager
     def supervised(
-        self, *, crash_at: str = "", milestone: Milestone = lambda name: None, lease_s: float = LEASE_S
-    ) -> Iterator[Supervisor]:
-        """A server in this process, whose workers end themselves once at `crash_at`."""
+        self, *, crash_at: str = "", stop_at: str = "", milestone: Milestone = lambda name: None,
+        lease_s: float = LEASE_S, start_s: float = START_S,
+    ) -> Iterator[Supervisor]:  # fmt: skip
+        """A server in this process, whose workers once end themselves at `crash_at`, or stop writing at `stop_at`."""
+        environment = {CRASH_AT: crash_at, STOP_AT: stop_at, LEASE: str(lease_s)}
         supervisor = Supervisor(
-            database=self.database,
-            launch=lambda run: self.spawn_worker(run, {CRASH_AT: crash_at, LEASE: str(lease_s)}),
+            database=self.database, launch=lambda run: self.spawn_worker(run, environment),
             sweep=self.artifacts.sweep, owner=f"server-{os.getpid()}", clock=self.database.clock, milestone=milestone,
-            lease_s=lease_s, max_running=2, start_s=START_S, poll_s=POLL_S,
+            lease_s=lease_s, max_running=2, start_s=start_s, poll_s=POLL_S,
         )  # fmt: skip
         try:
             yield supervisor
@@ -159,15 +163,37 @@ def crash_once(home: Path, point: str) -> Milestone:
     """A milestone at which one process of this home, the first to get there, is killed."""
 
     def milestone(name: str) -> None:
-        if name != point:
-            return
-        try:
-            os.close(os.open(home / "crashed", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
+        if name == point and _is_first(home / "crashed"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return milestone
+
+
+def stop_once(home: Home, point: str, run_id: str) -> Milestone:
+    """A milestone at which one process of this home is stopped in the midst of a transaction.
+
+    It has renewed its lease by then, if it works at all, so that the lease is short.
+    """
+
+    def beaten() -> bool:
+        return (home.run(run_id).lease_until or 0.0) <= home.database.clock() + LEASE_S
+
+    def milestone(name: str) -> None:
+        if name == point and _is_first(home.path / "stopping"):
+            until(lambda: name == "opening" or beaten())
+            with home.database.command():
+                (home.path / "stopped").touch()
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+    return milestone
+
+
+def _is_first(mark: Path) -> bool:
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
 
 
 def start_server(home: Path, crash_at: str = "", *, address: str = "") -> subprocess.Popen[bytes]:
@@ -242,10 +268,17 @@ WORKS: Final[dict[str, Callable[[Job, Path], Any]]] = {
 
 
 def _worker(home: Home, run_id: str, epoch: str) -> None:
+    points = (crash_once(home.path, os.environ.get(CRASH_AT, "")), stop_once(home, os.environ.get(STOP_AT, ""), run_id))
+
+    def milestone(name: str) -> None:
+        for point in points:
+            point(name)
+
+    milestone("opening")
     code = worker.work(
         run_id, int(epoch), database=home.database, artifacts=home.artifacts,
         perform=lambda job: perform(job, home.path), clock=home.database.clock,
-        milestone=crash_once(home.path, os.environ.get(CRASH_AT, "")),
+        milestone=milestone,
         lease_s=float(os.environ.get(LEASE, LEASE_S)),
         ended=lambda connection, run: None,
     )  # fmt: skip
@@ -253,7 +286,8 @@ def _worker(home: Home, run_id: str, epoch: str) -> None:
 
 
 def _server(home: Home) -> None:
-    with home.supervised(milestone=crash_once(home.path, os.environ[CRASH_AT])):
+    point = os.environ[CRASH_AT]
+    with home.supervised(milestone=crash_once(home.path, point), start_s=SHORT_START_S if point else START_S):
         signal.pause()
 
 
@@ -262,8 +296,13 @@ def _submit(home: Home, keys: str) -> None:
         print(home.submit(seed=seed).run_id)
 
 
+def _write(home: Home) -> None:
+    with home.database.command():
+        sys.stdin.read()
+
+
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     mode, folder, *rest = sys.argv[1:]
-    modes: dict[str, Callable[..., None]] = {"worker": _worker, "server": _server, "submit": _submit}
+    modes: dict[str, Callable[..., None]] = {"worker": _worker, "server": _server, "submit": _submit, "write": _write}
     modes[mode](open_home(Path(folder), os.environ.get(DATABASE, "")), *rest)

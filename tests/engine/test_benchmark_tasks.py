@@ -7,20 +7,22 @@ import math
 import sys
 from dataclasses import replace
 from datetime import date
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mcp_forecast_engine.data.frame import Panel, TimeAxis
+from mcp_forecast_engine.evaluation.plan import origins_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from forecasting import dm, naive, scores, table  # noqa: E402
+from forecasting import dm, naive, run, scores, summary, table  # noqa: E402
 from forecasting.measure import measure, references  # noqa: E402
-from forecasting.ours import arranged, forecasts  # noqa: E402
+from forecasting.ours import arranged, forecasts, plan_of  # noqa: E402
 from forecasting.rows import ROWS  # noqa: E402
 from forecasting.tasks import Aim, Forecasts, Row, Task, check, origins, truth  # noqa: E402
 
@@ -146,6 +148,25 @@ def test_a_forecast_that_a_score_would_flatter_is_refused(spoil: str) -> None:
         check(panel, task, wrong[spoil])
 
 
+@pytest.mark.parametrize("windows", [1, 4])
+def test_the_engine_is_tested_on_exactly_the_windows_of_the_task(windows: int) -> None:
+    task = replace(toy_task(windows), stride=4)
+    panel = task.read(DATA)
+    plan = plan_of(panel, task)
+    tested = np.stack(origins_of(panel, plan)[plan.validation_windows :])
+    assert np.array_equal(tested, origins(panel, task))
+
+
+@needs_data
+@pytest.mark.parametrize("name", list(ROWS))
+def test_every_row_is_tested_on_exactly_its_protocols_windows(name: str) -> None:
+    for task in ROWS[name].tasks:
+        panel = replace(task.read(DATA), season_length=task.season_length)
+        plan = plan_of(panel, task)
+        tested = np.stack(origins_of(panel, plan)[plan.validation_windows :])
+        assert np.array_equal(tested, np.where(origins(panel, task) > task.horizon, origins(panel, task), -1))
+
+
 def test_rows_of_the_engine_are_put_in_their_window_and_series() -> None:
     window, series = np.array([1, 0, 1]), np.array([0, 1, 1])
     values = np.arange(6.0).reshape(3, 2)
@@ -166,6 +187,16 @@ def test_results_of_several_budgets_stand_side_by_side_in_one_plain_file(tmp_pat
     assert document["entries"]["small"]["date"] == "2026-01-02"
     assert "floor (the aim of this budget): missed, MAE" in table.told(row, "small", entry)
     assert "MAE" in table.table(row, table.stored(row, tmp_path), ())
+    behind = summary.line(row, {"small": entry})
+    assert behind.count("✗") == 1
+    near = replace(row, aims=(Aim("floor", {"MAE": 1e9}, 1e9),))
+    assert "✗" not in summary.line(near, {"small": entry})
+
+
+def test_measuring_leaves_the_tracked_results_alone_unless_asked() -> None:
+    assert signature(run.run).parameters["results"].default == table.MEASURED
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    assert f"/{table.MEASURED.relative_to(ROOT).as_posix()}/" in ignored
 
 
 NAIVE = {

@@ -92,14 +92,39 @@ def test_everything_tried_is_told_with_its_error_and_the_parts_of_the_mix_add_up
     tried = report.to_dict()["tried"]
     assert {"seasonal_naive", "target_only", "theta", "ces", "ets"} <= {line["name"] for line in tried}
     assert sum(line["weight"] for line in tried) == pytest.approx(1.0, abs=1e-6)
-    members = {member.name for member in report.arm(report.chosen).members}
-    if report.chosen == "combination":
-        assert {line["name"] for line in tried if line["weight"]} == members
+    arm = report.arm(report.chosen)
+    parts = {member.name for member, weight in zip(arm.members, arm.weights, strict=True) if weight}
+    assert {line["name"] for line in tried if line["weight"]} == parts
+    assert (report.chosen == "combination") == (len(parts) > 1)
     for line in tried:
         assert line["validation_mase"] > 0
         assert f"{line['name']} {line['validation_mase']:.4g}" in report.choice
     assert report.choice.endswith(f"so {report.chosen}")
     json.dumps(tried, allow_nan=False)
+
+
+def test_where_little_was_seen_the_reason_names_the_models_whose_mean_takes_half() -> None:
+    draw, step = np.random.default_rng(1), np.arange(48)
+    y = 100 + 10 * np.sin(2 * np.pi * step / 12) + 3 * draw.normal(size=48).cumsum()
+    panel = panel_of([y], season_length=12, freq="1")
+    report = backtest(panel, plan_for(panel, 6), BUDGETS["small"]).report
+    assert report.choice.endswith("little was seen: half of the answer is the mean of theta, ets, ces, so combination")
+    parts = {line.name: line.weight for line in report.tried}
+    assert all(parts[name] > 1 / 6 - 1e-6 for name in ("theta", "ets", "ces"))
+    assert any("the same model as" in note and "not tried twice" in note for note in report.notes)
+
+
+def test_one_model_of_the_line_up_that_answers_alone_goes_by_its_own_name() -> None:
+    draw, step = np.random.default_rng(0), np.arange(108)
+    promotion = (draw.random(108) < 0.3).astype(float)
+    y = 200 + 2 * step + 30 * np.sin(2 * np.pi * step / 12) + 80 * promotion + 4 * draw.normal(size=108)
+    panel = panel_of([y], season_length=12, freq="1", known_future={"promotion": [promotion]})
+    report = backtest(panel, plan_for(panel, 6), BUDGETS["small"]).report
+    assert report.chosen == "effects"
+    assert [line.name for line in report.tried if line.weight] == ["effects"]
+    assert [member.name for member in report.arm("effects").members] == ["effects"]
+    assert report.choice.endswith("so effects")
+    assert "combination" not in report.choice
 
 
 def test_models_that_suit_short_series_beat_the_baseline_and_the_one_to_serve_is_the_best_of_validation(
@@ -125,16 +150,17 @@ def test_the_chosen_mix_is_read_back_from_the_report_and_answers_as_before(found
     arm = found.report.arm(found.report.chosen)
     again = read_arm(json.loads(json.dumps(arm.to_dict())))
     mine, theirs = (fit_arm(panel, one) for one in (arm, again))
-    inputs = tail_inputs(panel, mine.path.layout)
+    inputs = tail_inputs(panel, mine.layout)
     assert mine.quantiles(inputs).tobytes() == theirs.quantiles(inputs).tobytes()
 
 
-def test_the_test_part_decides_nothing_for_many_series_either(found: Backtest) -> None:
+@pytest.mark.parametrize("value", [1e4, -1e4, -0.001])
+def test_the_test_part_decides_nothing_for_many_series_either(found: Backtest, value: float) -> None:
     panel = months()
     plan = plan_for(panel, 6)
     step = np.arange(len(panel.y)) - np.repeat(panel.offsets[:-1], panel.lengths)
     late = step >= np.repeat(panel.lengths - plan.back(plan.validation_windows), panel.lengths)
-    other = backtest(replace(panel, y=np.where(late, 1e4, panel.y)), plan, BUDGETS["small"]).report
+    other = backtest(replace(panel, y=np.where(late, value, panel.y)), plan, BUDGETS["small"]).report
     assert other.choice == found.report.choice
     assert other.tried == found.report.tried
     assert [arm.settings for arm in other.arms] == [arm.settings for arm in found.report.arms]

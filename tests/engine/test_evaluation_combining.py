@@ -96,3 +96,15 @@ def test_unobserved_steps_are_no_part_of_the_loss_and_luck_is_not_called_sure() 
     assert half.loss([np.ones((1, HORIZON))] * WINDOWS) == 0.5
     assert not half.surely_better(errors(1), errors(2))
     assert half.surely_better(errors(1, size=0.5), errors(2))
+
+
+def test_series_without_a_window_are_no_evidence_and_make_no_gain_surer() -> None:
+    draw = np.random.default_rng(0)
+    zero = np.zeros((25, HORIZON))
+    truth = Truth(y=zero, observed=np.ones(zero.shape, bool), ds=zero.astype(np.int64))
+    mine, theirs = (np.abs(draw.normal(size=zero.shape)) for _ in range(2))
+    alone, among = (Judge([(np.arange(25), truth)] * 2, np.ones(series), PLAN) for series in (25, 400))
+    assert alone.evidence() == among.evidence() == 50
+    for gain in np.linspace(0.7, 1.3, 25):
+        paths = ([mine * gain] * 2, [theirs] * 2)
+        assert alone.surely_better(*paths) == among.surely_better(*paths)

@@ -41,13 +41,13 @@ def test_an_interval_is_issued_without_the_truth_it_is_scored_on_or_any_later_on
 
 def test_intervals_widen_while_they_miss(run: ArmRun) -> None:
     wild = tuple(replace(step, truth=replace(step.truth, y=step.truth.y + 1e4)) for step in run.steps)
-    calm, missed = (issue(steps, run.plan, plain=False, nonnegative=False) for steps in (run.steps, wild))
+    calm, missed = (issue(steps, run.plan, plain=False) for steps in (run.steps, wild))
     assert calm.widening < missed.widening < 3.01
 
 
 def test_a_window_whose_truth_was_not_observed_pushes_nothing(run: ArmRun) -> None:
     blind = [replace(s, truth=replace(s.truth, observed=np.zeros_like(s.truth.observed))) for s in run.steps]
-    assert issue(blind, run.plan, plain=False, nonnegative=False).widening == 1.0
+    assert issue(blind, run.plan, plain=False).widening == 1.0
 
 
 def test_offsets_for_another_hour_are_those_of_the_same_time_of_day() -> None:

@@ -14,8 +14,8 @@ from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
 from mcp_forecast_engine.evaluation.budget import BUDGETS
 from mcp_forecast_engine.evaluation.combining import Judge, choose_mix
+from mcp_forecast_engine.evaluation.model_lines import MODEL_LINES, Size, size_of
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, plan_for
-from mcp_forecast_engine.evaluation.recipes import RECIPES, Size, size_of
 from mcp_forecast_engine.evaluation.windows import Truth
 from mcp_forecast_engine.models.spec import spec_for
 
@@ -99,7 +99,7 @@ def size(panel: Panel, horizon: int) -> Size:
 def test_a_network_is_planned_dearer_where_windows_start_at_many_phases_of_the_season() -> None:
     once = size(panel_of([walk(288 * 60)], season_length=288, freq="1"), 288)
     often = size(panel_of([walk(288 * 14)], season_length=288, freq="1"), 12)
-    network = next(recipe for recipe in RECIPES if recipe.family == "mlp")
+    network = next(line for line in MODEL_LINES if line.family == "mlp")
     assert (once.phases, often.phases) == (1, 24)
     assert network.fit(often) > network.fit(once)
 

@@ -24,13 +24,18 @@ ASKED: dict[str, dict[str, Any]] = {
     "theta": {},
     "ces": {},
     "ets": {},
+    "effects": {},
     "seasonal_profiles": {},
     "tabular": {"trees": 10},
     "mlp": {"seeds": 1, "visits": 400, "hidden": 8, "bend": "identity"},
     "segment_lstm": {"seeds": 1, "visits": 400, "hidden": 4, "bend": "identity"},
 }
 NEEDS = {"tabular": "lightgbm", "mlp": "torch", "segment_lstm": "torch"}
-WALKS = [(family, follow) for family in ASKED for follow in (False, True)[: 2 if family == "direct_ridge" else 1]]
+WALKS = [
+    (family, follow)
+    for family in ASKED
+    for follow in (False, True)[: 2 if family in ("direct_ridge", "effects") else 1]
+]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_forecast_engine.errors import HistoryTooShort
-from mcp_forecast_engine.evaluation.plan import origins_of, plan_for
+from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of, plan_for
 from mcp_forecast_engine.evaluation.windows import truth_at, window_at
 
 HORIZON = 6
@@ -69,6 +69,32 @@ def test_the_default_plan_tests_hourly_days_on_the_last_sixty_days() -> None:
     assert plan.back(plan.validation_windows) == 60 * 24
 
 
+@pytest.mark.parametrize(
+    ("season", "horizon", "length", "stride", "ahead"),
+    [(7, 14, 1_400, 14, 14), (7, 10, 1_400, 14, 14), (24, 36, 9_600, 48, 48), (12, 6, 480, 12, 12), (1, 6, 480, 6, 6)],
+)
+def test_windows_whole_seasons_apart_start_where_the_forecast_will_start(
+    season: int, horizon: int, length: int, stride: int, ahead: int
+) -> None:
+    panel = panel_of([np.arange(float(length))], season_length=season, freq="1")
+    plan = plan_for(panel, horizon)
+    assert (plan.stride, plan.ahead) == (stride, ahead)
+    assert {plan.back(window) % season for window in range(plan.windows)} == {0}
+    assert all(plan.back(k) - horizon >= plan.back(k + 1) for k in range(plan.windows - 1))
+
+
+def test_windows_closer_than_a_season_go_up_to_the_end_of_the_data() -> None:
+    plan = plan_for(panel_of([np.arange(120.0)], season_length=12, freq="1"), 6)
+    assert plan.stride == 1
+    assert plan.back(plan.windows - 1) == 6
+
+
+def test_a_plan_of_its_own_ends_as_far_before_the_end_as_it_says() -> None:
+    plan = BacktestPlan(horizon=6, season_length=4, stride=5, validation_windows=2, test_windows=3)
+    assert [plan.back(k) for k in range(5)] == [31, 26, 16, 11, 6]
+    assert [replace(plan, ahead=8).back(k) for k in range(5)] == [33, 28, 18, 13, 8]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     length=st.integers(8, 900),
@@ -90,5 +116,5 @@ def test_a_plan_fits_the_history_and_validates_before_it_tests(
     assert plan.need <= length
     assert min(origins) > max(horizon, season)
     assert origins == sorted(origins)
-    assert origins[-1] + horizon == length
+    assert origins[-1] + max(plan.ahead, horizon) == length
     assert origins[plan.validation_windows - 1] + horizon <= origins[plan.validation_windows]

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from forecast_toys import hourly, panel_of
+from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt, ModelUntranslatable
@@ -28,7 +29,6 @@ from mcp_forecast_engine.models.coreml import (
     TOLERANCE,
     CoreMLPackage,
     author_core_ml,
-    largest_difference,
     translate,
 )
 from mcp_forecast_engine.models.coreml_translation import narrowed
@@ -258,6 +258,11 @@ def test_the_translated_operations_compute_what_the_model_computes(family: str) 
     found = evaluated(export_onnx(model, contract_of(model, panel)), several)
     assert found.shape == (len(several), model.path.layout.horizon, len(QUANTILES))
     assert largest_difference(found, model.quantiles(several)) < TOLERANCE
+
+
+def largest_difference(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    """In units of the expected answer's level, which is what TOLERANCE bounds."""
+    return float(np.abs(found - expected).max()) / (float(np.abs(expected).mean()) or 1.0)
 
 
 def test_a_large_level_costs_float32_no_more_than_is_said() -> None:

@@ -18,11 +18,17 @@ from mcp_forecast_engine.models.features import inputs_at, phase_of, tail_inputs
 from mcp_forecast_engine.models.forecaster import Family, FittedModel
 from mcp_forecast_engine.models.graph import Graph, Ports
 from mcp_forecast_engine.models.mlp import Mlp
+from mcp_forecast_engine.models.network_fit import fit_network
+from mcp_forecast_engine.models.network_path import Layers
+from mcp_forecast_engine.models.network_settings import settings_for
+from mcp_forecast_engine.models.network_training import TrainingSettings, train
+from mcp_forecast_engine.models.network_windows import Lessons
 from mcp_forecast_engine.models.segment_lstm import SegmentLstm
-from mcp_forecast_engine.models.spec import spec_for
+from mcp_forecast_engine.models.spec import ForecastSpec, spec_for
 
 pytest.importorskip("torch", reason="networks are trained with torch, the extra `train`")
 
+Singles = NDArray[np.float32]
 PRICES = Path(__file__).parents[2].parent / "shared" / "data" / "epf_np.parquet"
 SMALL = {"hidden": 16, "seeds": 2, "visits": 2_000, "reach": 3}
 ROLES = ("known_future", "historical", "static")
@@ -63,7 +69,7 @@ def parity(model: FittedModel, panel: Panel, *, horizon: int = 24) -> None:
     inputs = inputs_at(panel, model.layout, series, origin)
     for batch in (1, 7, 256):
         part = inputs.take(slice(0, batch))
-        values = {"phase": part.phase}
+        values = {"phase": part.phase, "series": part.series}
         for name in ("target", "cov_hist", "cov_future", "calendar", "static"):
             values[name] = getattr(part, name).astype(np.float32)
         read = {port.name: values[port.name] for port in session.get_inputs()}
@@ -81,6 +87,7 @@ def session_of(model: FittedModel) -> onnxruntime.InferenceSession:
         calendar=graph.input("calendar", ("batch", len(layout.calendar))),
         static=graph.input("static", ("batch", len(layout.static))),
         phase=graph.input("phase", ("batch",), onnx.TensorProto.INT64),
+        series=graph.input("series", ("batch",), onnx.TensorProto.INT64) if layout.series else "",
     )
     graph.output("path", graph.cast(model.write(graph, ports), onnx.TensorProto.FLOAT), ("batch", layout.horizon))
     return onnxruntime.InferenceSession(graph.model("path", {}))
@@ -157,6 +164,48 @@ def test_a_choice_never_sees_what_lies_behind_the_first_validation_window_or_the
         choices.append(settings)
         assert settings["bend"] in ("identity", "asinh", "log")
     assert choices[0] == choices[1]
+
+
+@both_families
+def test_ranges_of_covariates_are_those_of_the_rows_that_a_fit_may_see(family: str) -> None:
+    panel, end = hourly(60), 24 * 50
+    driver = panel.covariates["driver"].copy()
+    driver[end:] += 1_000.0
+    panel = replace(panel, covariates=panel.covariates | {"driver": driver})
+    spec = spec_for(panel, 24, roles=ROLES)
+    settings, lines = {**settings_for(panel, spec, SMALL), "bend": "identity"}, []
+
+    def train_line(
+        lessons: Lessons, start: tuple[Singles, Singles], training: TrainingSettings, spec: ForecastSpec
+    ) -> Layers:
+        lines.append(start)
+        return train(lessons.rows, lessons.z, lessons.weight, start, replace(training, steps=1))
+
+    path = fit_network(family, panel, spec, settings, train_line, phases=None, until=np.array([end]))
+    assert len(lines) == 1
+    assert path.rows.ahead.high.tolist() == [driver[:end].max()]
+    whole = fit_network(family, panel, spec, settings, train_line, phases=None, until=panel.lengths)
+    assert whole.rows.ahead.high.tolist() == [driver.max()]
+
+
+@both_families
+@pytest.mark.parametrize("case", ["raw", "raw log", "raw asinh"])
+def test_constant_units_are_those_of_the_series_trained_on_and_a_stranger_has_its_own(family: str, case: str) -> None:
+    panel = hourly(40, level=60.0)
+    panel = replace(panel, y=np.maximum(panel.y, 0))
+    model = fitted(family, panel, **CASES[case])
+    inputs = inputs_at(panel, model.layout, np.zeros(5, np.int64), 24 * np.arange(30, 35))
+    stranger = replace(inputs, target=1_000 * inputs.target, series=np.full(5, -1))
+    small = replace(stranger, target=inputs.target)
+    assert np.array_equal(inputs.series, np.zeros(5))
+    np.testing.assert_allclose(model.point(stranger), 1_000 * model.point(small), rtol=1e-4)
+    assert np.abs(model.point(small) - model.point(inputs)).mean() < panel.y.std()
+    session = session_of(model)
+    for asked in (inputs, small, stranger):
+        values = {name: getattr(asked, name) for name in ("phase", "series")}
+        values |= {name: getattr(asked, name).astype(np.float32) for name in ("target", "calendar")}
+        (found,) = session.run(None, {port.name: values[port.name] for port in session.get_inputs()})
+        np.testing.assert_allclose(found, model.point(asked), rtol=1e-4)
 
 
 @both_families

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,9 @@ from mcp_forecast_engine.errors import DataInvalid, PretrainedUnavailable
 from mcp_forecast_engine.models.contract import contract_of
 from mcp_forecast_engine.models.export import export_model
 from mcp_forecast_engine.models.features import inputs_at, tail_inputs
-from mcp_forecast_engine.models.pretrained_folder import NOT_STATED, PretrainedFolder, reading_from
+from mcp_forecast_engine.models.pretrained_checkpoint import NOT_STATED
+from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder, reading_from
+from mcp_forecast_engine.models.pretrained_loading import Reader
 from mcp_forecast_engine.models.spec import spec_for
 from mcp_forecast_engine.serving.forecast import forecast
 from mcp_forecast_engine.serving.session import load_model
@@ -214,6 +219,56 @@ def test_weights_that_do_not_fill_the_model_are_refused(tiny: PretrainedFolder, 
             folder = PretrainedFolder(tmp_path)
             with reading_from(folder), pytest.raises(PretrainedUnavailable, match="are no whole"):
                 folder.reader(name, folder.checkpoint(name).sha256)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("chronos-2", {"chronos_config": None}),
+        ("chronos-2", {"chronos_config": {"quantiles": [0.1, 0.9]}}),
+        ("chronos-2", {"chronos_config": {"input_patch_size": 0}}),
+        ("bolt", {"chronos_config": {"quantiles": []}}),
+        ("bolt", {"d_kv": "wide"}),
+        ("timesfm", {"patch_length": 0}),
+    ],
+)
+def test_a_configuration_that_makes_no_model_is_refused_with_what_to_do(
+    tiny: PretrainedFolder, tmp_path: Path, name: str, change: dict[str, Any]
+) -> None:
+    MAKERS[name](tmp_path / name)
+    file = tmp_path / name / "config.json"
+    told = json.loads(file.read_text())
+    for key, value in change.items():
+        told[key] = {**told[key], **value} if isinstance(value, dict) else value
+    file.write_text(json.dumps(told))
+    folder = PretrainedFolder(tmp_path)
+    with pytest.raises(PretrainedUnavailable, match="are no whole") as caught:
+        folder.reader(name, folder.checkpoint(name).sha256)
+    assert caught.value.allowed
+    assert "ask the operator" in (caught.value.next_step or "")
+
+
+def test_threads_that_ask_at_once_share_one_model(tiny: PretrainedFolder, tmp_path: Path) -> None:
+    MAKERS["bolt"](tmp_path / "bolt")
+    MAKERS["chronos-2"](tmp_path / "chronos-2")
+    folder = PretrainedFolder(tmp_path)
+    digests = {name: folder.checkpoint(name).sha256 for name in folder.names()}
+    for asked in (["bolt"] * 8, ["chronos-2"] * 8):
+        ready = Barrier(len(asked))
+
+        def ask(name: str, ready: Barrier = ready) -> Reader:
+            ready.wait()
+            return folder.reader(name, digests[name])
+
+        with ThreadPoolExecutor(len(asked)) as pool:
+            readers = list(pool.map(ask, asked))
+        assert len({id(reader) for reader in readers}) == 1
+    with ThreadPoolExecutor(8) as pool:  # two models by turns: each thread gets the one it asked for
+        names = [name for _ in range(8) for name in digests]
+        found = list(pool.map(lambda name: folder.reader(name, digests[name]), names))
+    assert [type(reader) is type(folder.reader("bolt", digests["bolt"])) for reader in found] == [
+        name == "bolt" for name in names
+    ]
 
 
 def test_loading_leaves_the_hub_unreachable(tiny: PretrainedFolder) -> None:

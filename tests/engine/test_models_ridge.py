@@ -13,6 +13,8 @@ from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.direct_ridge import DirectRidge
 from mcp_forecast_engine.models.features import inputs_at, layout_for, phase_of, tail_inputs
 from mcp_forecast_engine.models.regression import Moments, Ridge
+from mcp_forecast_engine.models.ridge_trials import exam_for
+from mcp_forecast_engine.models.ridge_tuning import SOME_SERIES
 from mcp_forecast_engine.models.seasonal_naive import SeasonalNaive
 from mcp_forecast_engine.models.spec import lookback_for, spec_for
 
@@ -104,6 +106,21 @@ def test_tuning_prefers_weights_by_phase_where_the_hours_behave_differently() ->
     panel = panel_of([y], season_length=24)
     chosen = DirectRidge.tune(panel, spec_for(panel, 24), origins, {})
     assert chosen["aligned"] is True
+
+
+def test_weights_of_a_series_own_do_not_win_by_the_steps_that_other_series_lack() -> None:
+    draw = np.random.default_rng(5)
+    shocks, y = draw.normal(size=(260, 90)), np.zeros((260, 90))
+    for step in range(1, 90):
+        y[:, step] = 0.6 * y[:, step - 1] + shocks[:, step]  # one rule for all: weights of their own gain nothing
+    panel = panel_of(list(20 + y), season_length=1, freq="1")
+    spec, origins = spec_for(panel, 3), [panel.lengths - back for back in range(18, 0, -3)]
+    exam = exam_for(panel, spec, origins, fits=1)
+    left_out = ~np.isin(exam.series, exam.some(SOME_SERIES)[0].series)
+    observed = panel.observed.copy()
+    observed[(panel.offsets[exam.series] + exam.origin)[left_out][:, None] + np.arange(3)] = False
+    for seen in (panel.observed, observed):
+        assert DirectRidge.tune(replace(panel, observed=seen), spec, origins, {})["local"] is None
 
 
 def test_a_constant_series_is_forecast_as_that_constant() -> None:

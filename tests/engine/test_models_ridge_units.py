@@ -99,6 +99,24 @@ def test_a_stranger_is_forecast_by_the_file_as_by_the_model_and_near_the_series_
         )
 
 
+@pytest.mark.parametrize("units", ["level", "training"])
+def test_a_model_of_one_series_serves_another_one_in_its_own_units(units: str) -> None:
+    panel = unlike()
+    first = panel_of([panel.y[: panel.offsets[1]]], season_length=24)
+    recipe = {"units": units, "transform": "asinh", "members": [[1.0, 0.1]]}
+    path = DirectRidge.fit(first, replace(spec_for(first, 24), nonnegative=False), recipe)
+    large = replace(first, y=900 * first.y - 70, unique_id=("another",))
+    own, other = tail_inputs(first, path.layout), tail_inputs(large, path.layout)
+    assert (own.series, other.series) == (0, -1)
+    unnamed = path.point(replace(own, series=other.series))
+    np.testing.assert_allclose(path.point(other), 900 * unnamed - 70, rtol=1e-9)
+    assert np.abs(unnamed - path.point(own)).mean() < first.y.std()
+    model = CalibratedModel(path, Calibration(np.zeros((24, len(QUANTILES))), Unit("identity", "level"), None))
+    session = load_model(export_onnx(model, contract_of(model, first)))
+    for asked in (own, other):
+        np.testing.assert_allclose(session.run(asked)[:, :, 5], path.point(asked), rtol=1e-5)
+
+
 def test_constants_of_each_series_are_tried_where_histories_are_long_and_files_stay_small() -> None:
     spec = spec_for(hourly(120), 24)
     window = ("identity", "window")

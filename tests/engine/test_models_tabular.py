@@ -110,6 +110,10 @@ def test_the_graph_of_the_trees_answers_as_the_model_does_at_every_batch_size(
         panel, spec_of(panel, roles), {**SETTINGS, "groups": groups, "transform": transform, "trees": 12}
     )
     draw = np.random.default_rng(1)
+    assert model.point(inputs_at(panel, model.layout, np.zeros(0, np.int64), np.zeros(0, np.int64))).shape == (
+        0,
+        HORIZON,
+    )
     for batch in (1, 7, 256):
         series = draw.integers(0, len(panel.unique_id), batch)
         inputs = inputs_at(panel, model.layout, series, draw.integers(8, 400, batch))

@@ -23,6 +23,7 @@ from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.pretrained_candidates import shortlist
 from mcp_forecast_engine.evaluation.report import BacktestReport
+from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.factory.plan import TrainingPlan
 from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder, reading_from
 from mcp_forecast_engine.models.spec import ForecastSpec
@@ -176,10 +177,14 @@ def test_a_pretrained_model_that_is_clearly_better_answers_alone(report: Backtes
     assert not any(m.family == "pretrained" for a in report.arms if a.name != "pretrained" for m in a.members)
 
 
-def test_the_notes_say_that_public_series_may_have_been_seen(report: BacktestReport) -> None:
-    (told,) = [note for note in report.notes if note.startswith("pretrained level")]
+def test_a_caution_says_that_the_test_windows_may_have_been_seen(report: BacktestReport) -> None:
+    (told,) = [warning for warning in report.warnings if warning.startswith("pretrained level")]
     assert "licence: not stated" in told
-    assert "M4 and ETT" in told
+    assert "may have seen the test windows" in told
+    trust = judge(report)
+    assert [reason.verdict for reason in trust.reasons if reason.text == told] == ["caution"]
+    assert trust.verdict != "trust"
+    assert not any("trained by others" in note for note in trust.notes)
 
 
 def test_the_same_folder_gives_the_same_report(models: Path, report: BacktestReport) -> None:
@@ -223,7 +228,7 @@ def test_files_that_are_no_whole_model_are_named_and_the_training_goes_on(models
         (tmp_path / "hollow" / file).write_bytes(content or b"no weights")
     with reading_from(PretrainedFolder(tmp_path)):
         found = backtest(skewed(), plan_for(skewed(), 7), LARGE).report
-    assert any(note.startswith("pretrained hollow was not tried") for note in found.warnings)
+    assert any(note.startswith("pretrained hollow was not tried") for note in found.notes)
 
 
 def test_changed_weights_are_another_run(models: Path, home: Home, tmp_path: Path) -> None:
@@ -242,7 +247,7 @@ def test_a_pretrained_model_is_trained_kept_by_name_and_served_by_a_worker(model
     assert set(plan.body["pretrained"]) == {"level", "bolt", "chronos-2"}
     trained = worked(engine, home, plan)
     assert trained.state == "SUCCEEDED", trained.error
-    document = engine.document(trained)
+    document = engine.documents.of(trained)
     assert document["chosen"] == "pretrained"
     kept = {artifact["name"]: artifact["digest"] for artifact in document["artifacts"]}
     told = json.loads(home.artifacts.get(kept["model.json"]))
@@ -251,7 +256,7 @@ def test_a_pretrained_model_is_trained_kept_by_name_and_served_by_a_worker(model
     assert engine.try_inline(asked, should_stop=lambda: False) is asked
     served = worked(engine, home, asked)
     assert served.state == "SUCCEEDED", served.error
-    (series,) = engine.document(served)["series"]
+    (series,) = engine.documents.of(served)["series"]
     middle = float(np.median(skewed().y))
     assert len(series["median"]) == 7
     assert all(abs(value - middle) < 1.0 for value in series["median"])

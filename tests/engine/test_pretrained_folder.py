@@ -21,12 +21,14 @@ from mcp_forecast_engine.factory.bound import layout_of
 from mcp_forecast_engine.models.combination import Combination
 from mcp_forecast_engine.models.contract import contract_of
 from mcp_forecast_engine.models.export import export_model
-from mcp_forecast_engine.models.pretrained import LONGEST_CONTEXT, context_for, forecast_cpu_s
-from mcp_forecast_engine.models.pretrained_folder import NOT_STATED, Checkpoint, PretrainedFolder, reading_from
+from mcp_forecast_engine.models.pretrained import LONGEST_CONTEXT, at_hand, context_for, forecast_cpu_s
+from mcp_forecast_engine.models.pretrained_checkpoint import NOT_STATED, Checkpoint
+from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder, reading_from
 from mcp_forecast_engine.models.spec import ForecastSpec, spec_for
 from mcp_forecast_engine.models.table import MODELS
 from mcp_forecast_engine.serving.forecast import forecast
 from mcp_forecast_engine.serving.plan import pin_plan
+from mcp_forecast_engine.serving.pretrained_session import PretrainedSession
 from mcp_forecast_engine.serving.session import load_model
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import open_database
@@ -105,11 +107,36 @@ def test_the_licence_is_what_the_model_says_of_itself(
         ({"config.json": b'{"model_type": "gpt2"}'}, "of a kind that cannot be read"),
         ({"config.json": b"not json"}, "config.json of the pretrained model 'tiny' cannot be read"),
         ({"config.json": b"[1]"}, "of a kind that cannot be read"),
+        ({"config.json": b"[" * 100_000}, "config.json of the pretrained model 'tiny' cannot be read"),
+        ({"config.json": b'{"model_type": "timesfm2_5", "context_length": 0}'}, "states no context length"),
+        ({"model.safetensors": b""}, "no weights in the safetensors format"),
     ],
 )  # fmt: skip
-def test_what_is_no_model_of_a_known_kind_is_refused(tmp_path: Path, files: dict[str, bytes], said: str) -> None:
-    with pytest.raises(PretrainedUnavailable, match=said):
+def test_what_is_no_model_of_a_known_kind_is_refused_with_what_is_one(
+    tmp_path: Path, files: dict[str, bytes], said: str
+) -> None:
+    with pytest.raises(PretrainedUnavailable, match=said) as caught:
         folder_of(tmp_path, tiny=files).checkpoint("tiny")
+    assert caught.value.allowed
+    assert "ask the operator" in (caught.value.next_step or "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file is at hand that opens and cannot be read")
+def test_a_file_that_cannot_be_read_leaves_the_model_out_and_says_why_without_a_path(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, good={}, torn={})
+    pinned = folder.pinned({"torn": folder.checkpoint("torn").sha256})
+    (tmp_path / "torn" / "extra.bin").symlink_to("/proc/self/mem")
+    for ask in (folder.checkpoint, folder.outline):
+        with pytest.raises(PretrainedUnavailable, match="'torn' cannot be read: Input/output error") as caught:
+            ask("torn")
+        assert caught.value.allowed
+        assert "ask the operator" in (caught.value.next_step or "")
+        assert str(tmp_path) not in f"{caught.value.message} {caught.value.next_step}"
+    with pytest.raises(ArtifactCorrupt, match=r"since this run was asked for: .*cannot be read"):
+        pinned.checkpoint("torn")
+    found, left_out = at_hand(folder)
+    assert "torn" not in found
+    assert any("torn takes no part" in told and "cannot be read" in told for told in left_out)
 
 
 def test_weights_that_are_a_pickle_are_refused(tmp_path: Path) -> None:
@@ -148,8 +175,9 @@ def test_a_manifest_names_the_model_and_holds_no_path_and_no_weights(tmp_path: P
     session = load_model(content)
     assert session.contract == contract_of(calibrated(model), panel)
     assert layout_of(content) == model.layout
-    assert session._model.path == model  # type: ignore[attr-defined]  # read back whole
-    np.testing.assert_array_equal(session._model.calibration.offsets, calibrated(model).calibration.offsets)  # type: ignore[attr-defined]
+    assert isinstance(session, PretrainedSession)
+    assert session.model.path == model  # read back whole
+    np.testing.assert_array_equal(session.model.calibration.offsets, calibrated(model).calibration.offsets)
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_thousands_of_series_come_in_batches_that_can_be_stopped() -> None:
     seen: list[str] = []
     found = forecast(session, panel, on_progress=lambda _done, _total, text: seen.append(text))
     assert seen == [f"{done} of 600 series" for done in (128, 256, 384, 512, 600)]
-    expected = model.quantiles(tail_inputs(panel, model.path.layout))
+    expected = model.quantiles(tail_inputs(panel, model.layout))
     np.testing.assert_allclose(found.quantiles, expected, rtol=1e-4, atol=1e-4)
 
     def stop(done: int, total: int, text: str) -> None:
@@ -96,6 +96,16 @@ def test_a_session_is_loaded_once_per_digest_and_the_oldest_goes(content: bytes)
     sessions.get("c", content)
     assert sessions.find("a") is None
     assert sessions.find("c") is not None
+
+
+def test_a_session_that_was_found_counts_as_used(content: bytes) -> None:
+    sessions = ModelSessions(capacity=2)
+    first = sessions.get("a", content)
+    sessions.get("b", content)
+    assert sessions.find("a") is first
+    sessions.get("c", content)
+    assert sessions.find("a") is first
+    assert sessions.find("b") is None
 
 
 @pytest.mark.parametrize("broken", [b"", b"no model", b"\x08\x0a\x12\x00"])

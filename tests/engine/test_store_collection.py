@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Boolean, Column, Connection, Float, Integer, LargeBinary, MetaData, String, Table, insert
 
-from mcp_forecast.home import open_home
+from mcp_forecast.home.opening import open_home
 from mcp_forecast.migrations.metadata import METADATA
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.artifacts import ArtifactStore

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_forecast.home import open_home, revision_of
+from mcp_forecast.home.opening import open_home
+from mcp_forecast.home.schema import revision_of
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.database import Database, open_database
 

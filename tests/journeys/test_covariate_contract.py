@@ -75,8 +75,9 @@ def test_a_model_says_what_it_is_bound_to_and_falls_back_where_it_may(desk: Desk
     request = {"run_id": trained["run_id"]}
     bare = desk.call("run_inference", request)
     assert bare["ok"], bare
-    (told,) = bare["result"]["result"]["warnings"]
+    told, uncounted = bare["result"]["result"]["warnings"]
     assert all(part in told for part in ("'heat'", "7 of 7 future steps", "last_season"))
+    assert "do not count for this forecast" in uncounted
     # The stand-in is what its name says: the same forecast as with the values of a week before.
     season = [row["heat"] for row in rows()[-7:]]
     ahead = [{"ds": (START + timedelta(days=DAYS + i)).isoformat(), "heat": season[i]} for i in range(HORIZON)]

@@ -7,9 +7,11 @@ import json
 import math
 import os
 import random
+import sqlite3
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -68,6 +70,10 @@ def write_plan(path: Path, promotions: set[int]) -> None:
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Newcomer:
     person = Newcomer(tmp_path_factory.mktemp("newcomer"))
     write_visits(person.folder / "visits.csv")
+    zoned = "at,y\n2024-01-01T00:00:00+01:00,1\n2024-07-01T00:00:00+02:00,2\n"
+    (person.folder / "zoned.csv").write_text(zoned, encoding="utf-8")
+    short = "".join(f"2024-01-0{day},{day}\n" for day in range(1, 9))
+    (person.folder / "short.csv").write_text(f"day,y\n{short}", encoding="utf-8")
     return person
 
 
@@ -140,6 +146,9 @@ def test_the_forecast_follows_the_plan_that_is_given(told: Told, newcomer: Newco
         (["visits.csv", "--horizon", "0", "--target", "visits"], ["error in --horizon", "allowed: 1 to 8760"]),
         (["visits.csv", "--horizon", "700", "--target", "visits"], ["error in --horizon", "728 rows", "next: "]),
         (["visits.csv", "--horizon", "14", "--plot", "no/such/v.png"], ["error in --plot", "next: make it first"]),
+        (["visits.csv", "--horizon", "14", "--levels", "81"], ["error in --levels", "allowed: 20, 40", "next: ask"]),
+        (["zoned.csv", "--horizon", "1"], ["error in --time-zone", "allowed: UTC, Eur", "clock it is with --time-"]),
+        (["short.csv", "--horizon", "6"], ["error in --horizon", "rows: at least 20", "pass --season-length 1, with"]),
     ],
 )  # fmt: skip
 def test_an_error_says_what_was_found_what_is_allowed_and_what_to_do(
@@ -149,6 +158,34 @@ def test_an_error_says_what_was_found_what_is_allowed_and_what_to_do(
     assert done.code == 2
     for part in said:
         assert part in " ".join(done.err.split())
+
+
+def test_times_with_offsets_are_forecast_on_the_clock_that_is_named(newcomer: Newcomer) -> None:
+    done = newcomer.run("forecast", "zoned.csv", "--horizon", "1", "--time-zone", "Europe/Berlin", "--json")
+    assert (json.loads(done.out)["error"]["code"], done.code) == ("HISTORY_TOO_SHORT", 2)  # read, and two rows
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "told"),
+    [
+        (["day,price", "2024-12-30,1"], "DATA_INVALID", "'price', which the dataset does not have"),
+        (["day,promo", "someday,1"], "DATA_INVALID", "'someday' is no known date"),
+        (["day,promo", "2024-12-30,1"], "COVARIATES_MISMATCH", "lack promo (13 values)"),
+    ],
+)
+def test_a_wrong_future_is_refused_before_anything_is_trained(
+    tmp_path: Path, lines: list[str], code: str, told: str
+) -> None:
+    person = Newcomer(tmp_path)
+    write_visits(tmp_path / "visits.csv")
+    (tmp_path / "plan.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    asked = ("visits.csv", "--horizon", "14", "--target", "visits", "--future", "plan.csv", "--json")
+    done = person.run("forecast", *asked)
+    error = json.loads(done.out)["error"]
+    assert (error["code"], error["field"], done.code) == (code, "future", 2)
+    assert told in error["message"]
+    with closing(sqlite3.connect(person.home / "forecast.db")) as database:
+        assert database.execute("SELECT count(*) FROM run").fetchone() == (0,)
 
 
 def test_settings_are_printed_with_their_meaning(

@@ -16,7 +16,7 @@ from skills_ref import validate
 from mcp_forecast_contracts.catalogue import documents, tools
 from mcp_forecast_contracts.data import RegisterDatasetArguments
 from mcp_forecast_contracts.errors import CODES
-from mcp_forecast_contracts.runs import RunInferenceArguments
+from mcp_forecast_contracts.inference import RunInferenceArguments
 
 SKILL = Path(__file__).parent.parent.parent / "skills" / "forecast-ops"
 TEXT = (SKILL / "SKILL.md").read_text(encoding="utf-8")

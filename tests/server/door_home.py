@@ -20,7 +20,7 @@ from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.http.server import build_http, listen
 from mcp_forecast.http.token import token_of
 from mcp_forecast.http.tokens import add_token

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 from mcp.server.lowlevel import Server
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.mcp.opening import Desk, Envelope, Opening, Report
 from mcp_forecast.mcp.server import build_server
 from mcp_forecast.mcp.stdio_door import serve_client

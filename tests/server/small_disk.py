@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mcp_forecast.app import App
-from mcp_forecast.sealing import home_id_of, origin_of
+from mcp_forecast.home.sealing import home_id_of, origin_of
 from mcp_forecast_audit.verify import verify
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.snapshot import artifacts_named

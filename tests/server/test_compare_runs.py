@@ -8,16 +8,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from anyio.from_thread import start_blocking_portal
-from conftest import Answer, Desk
+from conftest import Answer, Desk, desk_in
 
-from mcp_forecast.app import open_app
-from mcp_forecast.settings import read_settings
 from mcp_forecast.tools.comparison import answer_of
 from mcp_forecast.tools.length import length
 from mcp_forecast_contracts.catalogue import documents
@@ -42,12 +38,8 @@ def rows(days: int, *, promotion: bool = True, lift: float = 0.0) -> list[dict[s
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """One desk for all comparisons."""
-    folder: Path = tmp_path_factory.mktemp("compared")
-    raised = {"MCP_FORECAST_RATE_PER_S": "1e9", "MCP_FORECAST_RATE_BURST": "1e9"}
-    with start_blocking_portal() as portal:
-        app = open_app(read_settings({"MCP_FORECAST_HOME": str(folder), **raised}, folder))
-        yield Desk(app, portal)
-        app.close()
+    with desk_in(tmp_path_factory.mktemp("compared")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +47,7 @@ def runs(desk: Desk) -> dict[str, str]:
     """Run ids by what sets the run apart."""
     full, bare, other = (
         str(desk.call("register_dataset", {"rows": made})["result"]["dataset_id"])
-        for made in (rows(300), rows(300, promotion=False), rows(300, promotion=False, lift=5.0))
+        for made in (rows(420), rows(420, promotion=False), rows(420, promotion=False, lift=5.0))
     )
     asked: dict[str, dict[str, Any]] = {
         "full": {"dataset_id": full},
@@ -191,7 +183,7 @@ def test_one_run_unknown_runs_and_forecasts_are_refused(desk: Desk, runs: dict[s
 def trained(desk: Desk, run_id: str) -> TrainedRun:
     with desk.app.database.read() as connection:
         run = desk.app.engine.run(connection, run_id)
-    document = desk.app.engine.document(run)
+    document = desk.app.engine.documents.of(run)
     digest = next(a["digest"] for a in document["artifacts"] if a["name"] == "evaluation.json")
     return TrainedRun(run_id, run.plan, document, json.loads(desk.app.engine.artifacts.get(digest)))
 

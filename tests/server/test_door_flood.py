@@ -23,11 +23,11 @@ from mcp.shared.exceptions import MCPError
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from mcp_forecast.calls.limits import Limits
 from mcp_forecast.errors import Refusal
 from mcp_forecast.http.callers import LOCAL, Callers
 from mcp_forecast.http.flood import GAP_S, LONGEST_S, FloodGuard, Pace
 from mcp_forecast.http.tokens import add_token
-from mcp_forecast.limits import Limits
 
 BURST = 3
 ARRIVALS = st.lists(st.tuples(st.floats(min_value=0, max_value=3), st.integers(1, 150)), min_size=1, max_size=8)

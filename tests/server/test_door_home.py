@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from door_wire import WireClient
 
+from mcp_forecast.calls.pipeline import unopened
 from mcp_forecast.mcp.server import result_of
-from mcp_forecast.pipeline import unopened
 from mcp_forecast_engine.errors import StoreUnavailable
 
 SERVE = [

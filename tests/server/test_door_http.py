@@ -25,7 +25,7 @@ from door_wire import META, MODERN
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.http.callers import Callers
 from mcp_forecast.http.server import build_http, listen, serve_http
 from mcp_forecast.http.token import TokenUnsafe, token_of
@@ -35,7 +35,7 @@ TOKEN = "t" * 43
 ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
 SERVE = """
 import sys
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.http.server import serve_http
 from mcp_forecast.settings import process_settings
 sys.exit(serve_http(process_settings()))

@@ -13,11 +13,11 @@ from door_wire import META, STAND_IN, WireClient
 
 ERAS = pytest.mark.parametrize("modern", [True, False], ids=["modern", "legacy"])
 HEAVY = ("sqlmodel", "sqlalchemy", "alembic", "jsonschema", "numpy", "pyarrow", "onnx", "onnxruntime",
-         "mcp_forecast.app", "mcp_forecast.pipeline")  # fmt: skip
+         "mcp_forecast.app", "mcp_forecast.calls.pipeline")  # fmt: skip
 # Serves a home of its own; at the end of input it tells which heavy modules were there when the tools were listed.
 LISTING = """
 import json, sys
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.mcp import stdio_door
 assert "mcp" not in sys.modules
 def build():

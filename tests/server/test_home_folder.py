@@ -9,9 +9,11 @@ import pytest
 from postgres_server import PostgresServer
 
 from mcp_forecast.cli import main
-from mcp_forecast.home import LOCK, RESTORING, migrate, open_home, upgrade
+from mcp_forecast.home.folder import LOCK, RESTORING
+from mcp_forecast.home.opening import open_home
+from mcp_forecast.home.schema import migrate, upgrade
 from mcp_forecast.settings import PREFIX, Settings
-from mcp_forecast.upkeep import collect_home
+from mcp_forecast.upkeep.collecting import collect_home
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.folder_lock import folder_lock
@@ -85,7 +87,7 @@ def test_nobody_opens_a_home_that_is_being_restored_or_whose_restore_was_killed(
     home: Path, empty: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address = empty if kind == "postgresql" else ""
-    monkeypatch.setattr("mcp_forecast.home.OPEN_WAIT_S", 0.1)
+    monkeypatch.setattr("mcp_forecast.home.folder.OPEN_WAIT_S", 0.1)
     (home / RESTORING).mkdir()
     with (
         folder_lock(home / LOCK, alone=True, within_s=0.0, busy=""),
@@ -110,7 +112,7 @@ def test_a_folder_that_cannot_be_used_is_said_with_what_helps(
     assert main(["migrate"]) == 2
     said = capsys.readouterr().err
     assert "cannot be used: Not a directory" in said
-    assert "next: make the folder writable" in said
+    assert "\n  make the folder writable" in said
 
 
 def test_a_home_whose_rows_are_elsewhere_makes_no_empty_file_beside_them(tmp_path: Path) -> None:

@@ -13,16 +13,21 @@ from postgres_server import PostgresServer, as_role
 from sqlalchemy import Connection, inspect, text
 
 from mcp_forecast.cli import main
-from mcp_forecast.home import REVISION, REVISIONS, migrate, open_home, upgrade
-from mcp_forecast.home_entry import enter
+from mcp_forecast.home.opening import open_home
+from mcp_forecast.home.schema import REVISION, REVISIONS, migrate, upgrade
+from mcp_forecast.home.sealing import origin_of
+from mcp_forecast.home.signing_key import signer_of
 from mcp_forecast.migrations.metadata import METADATA
-from mcp_forecast.sealing import origin_of
 from mcp_forecast.settings import PREFIX
-from mcp_forecast.signing_key import signer_of
+from mcp_forecast.upkeep.entry import enter
 from mcp_forecast_audit.seal import seal
 from mcp_forecast_audit.stored import standing
 from mcp_forecast_audit.verify import verify
 from mcp_forecast_engine.errors import HomeNewer, StoreUnavailable
+from mcp_forecast_engine.registry.bundles import Bundle
+from mcp_forecast_engine.registry.events import Order
+from mcp_forecast_engine.registry.lifecycle import publish
+from mcp_forecast_engine.registry.scope import Scope
 from mcp_forecast_engine.store.address import Address
 from mcp_forecast_engine.store.database import Database, open_database
 
@@ -36,6 +41,9 @@ RUN = text(
     "cancel_requested, wall_limit_s, progress_done, progress_total, progress_text) "
     "VALUES ('run_1', 'key', 'training', 'QUEUED', '{}', 'me', 5.5, 2, 0, 0, :no, 60, 0, 0, '')"
 )
+
+ABLE = {"target": "y", "freq": "D", "horizon": 7, "levels": [0.5], "input_contract_version": "input_spec.v2"}
+BUNDLE = Bundle("bnd_a", "1", "forecast", "run_a", "sha256:" + "a" * 64, ABLE, "PASS", "sha256:" + "b" * 64)
 
 
 @pytest.fixture
@@ -168,6 +176,27 @@ def test_the_operator_moves_the_schema_and_is_told_from_where_to_where(
     assert "upgrade mcp-forecast" in refused
     with pytest.raises(HomeNewer):
         open_home(home, empty)
+
+
+def test_going_back_says_that_the_registry_is_lost_and_wants_to_be_told_twice(
+    empty: Address, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}HOME", str(home))
+    monkeypatch.setenv(f"{PREFIX}DATABASE", str(empty) if isinstance(empty, str) else "")
+    database = open_home(home, empty)
+    for step in (["--to", "0002"], []):
+        assert main(["migrate", *step]) == 0  # nothing is published, nothing lost
+    capsys.readouterr()
+    with database.command() as connection:
+        publish(connection, Scope(), BUNDLE, Order(actor="me", at=1.0))
+    assert main(["migrate", "--to", "0002"]) == 2
+    refused = capsys.readouterr().err
+    assert "1 published bundles, the 1 events of the registry" in refused
+    assert "checkpoints" not in refused
+    assert main(["migrate", "--to", "0002", "--lose-proofs"]) == 0
+    assert main(["migrate"]) == 0
+    assert rows(database, "SELECT count(*) FROM bundle") == [(0,)]
+    database.close()
 
 
 def test_going_back_says_which_proofs_are_lost_and_wants_to_be_told_twice(

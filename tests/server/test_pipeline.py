@@ -12,10 +12,10 @@ import pytest
 from conftest import AGENT, Desk
 from sqlalchemy import select
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
+from mcp_forecast.calls.tool import Call, Outcome
+from mcp_forecast.home.tables import KeyRow
 from mcp_forecast.settings import Settings
-from mcp_forecast.tables import KeyRow
-from mcp_forecast.tool import Call, Outcome
 from mcp_forecast_audit.tables import EntryRow
 from mcp_forecast_contracts.catalogue import documents
 from mcp_forecast_engine.store.tables import DatasetRow
@@ -185,7 +185,7 @@ def test_a_start_after_an_unclean_end_says_so_in_the_log(
     open_desk: Callable[[Settings], Desk], settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = open_desk(settings)
-    monkeypatch.setattr("mcp_forecast.processes._alive", lambda pid, started: False)
+    monkeypatch.setattr("mcp_forecast.home.processes._alive", lambda pid, started: False)
     second = open_desk(settings)
     codes = [entry["code"] for entry in second.log(last="STARTED")]
     assert codes[:3] == ["STARTED", "UNCLEAN_END", "STARTED"]

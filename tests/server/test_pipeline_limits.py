@@ -18,8 +18,8 @@ import pytest
 from conftest import AGENT, Desk
 from sqlalchemy import Connection, select
 
+from mcp_forecast.calls.pipeline import call as pipeline_call
 from mcp_forecast.errors import Refusal
-from mcp_forecast.pipeline import call as pipeline_call
 from mcp_forecast.settings import SettingInvalid, Settings, child_environment, read_settings
 from mcp_forecast.tools.cursor import make_cursor
 from mcp_forecast_engine.store.tables import DatasetRow

@@ -22,8 +22,8 @@ RACER = """
 import json, sys, threading
 from anyio.from_thread import start_blocking_portal
 from mcp_forecast.app import open_app
-from mcp_forecast.caller import Caller
-from mcp_forecast.pipeline import call
+from mcp_forecast.calls.caller import Caller
+from mcp_forecast.calls.pipeline import call
 from mcp_forecast.settings import process_settings
 app = open_app(process_settings())
 me = Caller("racer", frozenset({"forecast:read", "forecast:write"}), "test")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console, RenderableType
 
 from mcp_forecast import report
-from mcp_forecast.chart import ROWS, legend, terminal_chart
-from mcp_forecast.picture import SeriesPicture, picture_of
+from mcp_forecast.commands.chart import ROWS, legend, terminal_chart
+from mcp_forecast.commands.picture import SeriesPicture, picture_of
 
 VALUES = st.floats(-1e9, 1e9, allow_subnormal=False)
 
@@ -54,6 +54,21 @@ def test_a_chart_shows_a_higher_value_higher_and_shades_the_band() -> None:
     assert "history" in legend(picture([0.0], [1.0])).plain
 
 
+def test_what_covariates_are_worth_is_told_of_the_model_that_is_the_same_but_for_them() -> None:
+    tried = [
+        {"arm": "seasonal_naive", "covariates": [], "MASE": 1.0},
+        {"arm": "target_only", "covariates": [], "MASE": 0.8},
+        {"arm": "with_covariates", "covariates": ["temp"], "MASE": 0.6},
+        {"arm": "combination", "covariates": ["temp"], "MASE": 0.5},
+    ]
+    uplift = [{"arm": "with_covariates", "against": "target_only", "metric": metric} for metric in ("MASE", "WQL")]
+    training = {"tried": tried, "uplift": uplift, "chosen": "combination"}
+    told = " (they would make the error 25% smaller: MASE 0.6 instead of 0.8)"
+    assert report.covariate_gain(training) == told
+    assert report.covariate_gain({**training, "uplift": []}) == ""
+    assert report.covariate_gain({**training, "chosen": "target_only"}) == ""
+
+
 @pytest.mark.parametrize("history", [[math.nan, 1.0, math.nan], [5.0], [0.0, 0.0]])
 def test_gaps_single_points_and_flat_series_are_drawn(history: list[float]) -> None:
     assert terminal_chart(picture(history, history[-1:] if history[-1] == history[-1] else [1.0]), width=60).plain
@@ -87,3 +102,13 @@ def test_every_verdict_has_plain_words_and_its_reasons(verdict: str) -> None:
     text = printed(report.trust_report({"verdict": verdict, "reasons": ["error 4% below seasonal naive"], "notes": []}))
     assert "Trust: " in text
     assert "Error 4% below seasonal naive" in text
+
+
+def test_a_mean_stands_beside_medians_of_zero() -> None:
+    series = {"unique_id": "a", "ds": ["1", "2"], "median": [0.0, 0.0], "mean": [0.41, 0.43],
+              "lo-80": [0.0] * 2, "hi-80": [3.0] * 2}  # fmt: skip
+    document = {"series": [series], "levels": [80]}
+    assert [row["mean"] for row in report.forecast_rows(document)] == [0.41, 0.43]
+    text = printed(report.forecast_report(document))
+    assert "mean" in text
+    assert "0.41" in text

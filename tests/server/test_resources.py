@@ -15,7 +15,7 @@ from door_stand_in import caller_of
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
-from mcp_forecast.caller import Caller
+from mcp_forecast.calls.caller import Caller
 from mcp_forecast.mcp.opening import Desk, Envelope, Opening, Report
 from mcp_forecast.mcp.resources import MOST_BYTES, PAGE, call_of, contract_links, contract_text
 from mcp_forecast.mcp.server import build_server
@@ -193,7 +193,7 @@ async def test_a_contract_is_read_before_anything_heavy_is_imported() -> None:
         "import sys; from mcp_forecast.mcp.resources import contract_links, contract_text\n"
         "from mcp_forecast.mcp import server\n"
         "assert all(contract_text(link['uri']) for link in contract_links())\n"
-        "heavy = {'sqlalchemy', 'alembic', 'numpy', 'jsonschema', 'psycopg', 'mcp_forecast.pipeline'}\n"
+        "heavy = {'sqlalchemy', 'alembic', 'numpy', 'jsonschema', 'psycopg', 'mcp_forecast.calls.pipeline'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

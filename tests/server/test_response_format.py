@@ -10,11 +10,8 @@ from typing import Any
 
 import jsonschema
 import pytest
-from anyio.from_thread import start_blocking_portal
-from conftest import Answer, Desk
+from conftest import Answer, Desk, desk_in
 
-from mcp_forecast.app import open_app
-from mcp_forecast.settings import read_settings
 from mcp_forecast.tools.length import ROOM, few, fitted, fitting, length
 from mcp_forecast_contracts.catalogue import documents
 
@@ -40,12 +37,8 @@ def rows() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """One desk with one wide dataset, a training, a forecast, and many runs."""
-    folder: Path = tmp_path_factory.mktemp("formats")
-    raised = {"MCP_FORECAST_RATE_PER_S": "1e9", "MCP_FORECAST_RATE_BURST": "1e9"}
-    with start_blocking_portal() as portal:
-        app = open_app(read_settings({"MCP_FORECAST_HOME": str(folder), **raised}, folder))
-        yield Desk(app, portal)
-        app.close()
+    with desk_in(tmp_path_factory.mktemp("formats")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +105,11 @@ def test_a_forecast_pages_by_what_fits_into_each_format(desk: Desk, made: dict[s
     assert sum(len(s["ds"]) for s in whole["series"]) > 2 * sum(len(s["ds"]) for s in short["series"])
     assert whole["series"][0]["unique_id"] == short["series"][0]["unique_id"]
     assert short["artifacts"][0]["uri"].startswith("forecast://artifacts/sha256:")
+    answer = desk.call("get_run_status", {"run_id": made["forecast_id"]})["result"]
+    assert short["artifacts"][0]["uri"] in answer["next_step"]
+    longer = desk.call("get_run_status", {"run_id": made["forecast_id"], "limit": 5000})["result"]
+    assert not longer["result"]["has_more"]
+    assert "limit=5000" not in longer["next_step"]
 
 
 def paged(desk: Desk, tool: str, items: str, **asked: Any) -> tuple[list[Any], int]:

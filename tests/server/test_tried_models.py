@@ -54,7 +54,7 @@ def test_every_model_that_was_tried_is_told_with_its_error_its_weight_and_its_pl
     trained: tuple[Desk, str, str],
 ) -> None:
     desk, _, run_id = trained
-    document = desk.app.engine.document(_run(desk, run_id))
+    document = desk.app.engine.documents.of(_run(desk, run_id))
     models = {line["model"]: line for line in document["models"]}
     assert {"seasonal_naive", "target_only", "with_covariates"} <= set(models)
     assert sum(line["weight"] for line in models.values()) == pytest.approx(1.0, abs=1e-3)
@@ -66,7 +66,7 @@ def test_every_model_that_was_tried_is_told_with_its_error_its_weight_and_its_pl
 
 def test_the_gain_of_covariates_is_told_with_its_interval_and_where_it_lies(trained: tuple[Desk, str, str]) -> None:
     desk, _, run_id = trained
-    document = desk.app.engine.document(_run(desk, run_id))
+    document = desk.app.engine.documents.of(_run(desk, run_id))
     gain = next(one for one in document["uplift"] if (one["arm"], one["metric"]) == ("with_covariates", "MASE"))
     assert gain["against"] == "target_only"
     assert 0.1 < gain["low"] < gain["value"] < gain["high"] < 1
@@ -84,8 +84,11 @@ def test_measured_cpu_is_kept_beside_the_result_and_is_no_part_of_it(trained: tu
     tried = {line["name"] for line in artifact(desk, run_id, "evaluation.json")["tried"]}
     assert tried <= set(costs)
     assert all(spent >= 0 for spent in costs.values())
-    names = {one["name"] for one in desk.app.engine.document(_run(desk, run_id))["artifacts"]}
+    names = {one["name"] for one in desk.app.engine.documents.of(_run(desk, run_id))["artifacts"]}
     assert "costs.json" not in names  # what was measured differs from run to run; a result does not
+    shown = desk.call("get_run_status", {"run_id": run_id, "response_format": "detailed"})["result"]["result"]
+    assert shown["cpu_s"] == pytest.approx(sum(costs.values()), abs=0.01)
+    assert {line["model"]: line["cpu_s"] for line in shown["models"]} == {name: costs[name] for name in tried}
 
 
 def test_the_budget_is_part_of_what_was_asked_and_unknown_ones_are_refused(trained: tuple[Desk, str, str]) -> None:

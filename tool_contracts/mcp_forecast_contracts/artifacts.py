@@ -95,9 +95,7 @@ LIST_ARTIFACTS: Final = Contract(
     ),
     arguments=ListArtifactsArguments,
     result=ListArtifactsAnswer,
-    scope="forecast:read",
     effect="read",
-    key="none",
     errors=("NOT_FOUND", "CURSOR_INVALID"),
     examples=({"run_id": "run_0123456789abcdef01234567"}, {"name": "model.onnx", "limit": 5}),
 )
@@ -112,9 +110,7 @@ READ_ARTIFACT: Final = Contract(
     ),
     arguments=ReadArtifactArguments,
     result=ReadArtifactAnswer,
-    scope="forecast:read",
     effect="read",
-    key="none",
     errors=("NOT_FOUND", "ARTIFACT_CORRUPT"),
     examples=(
         {"digest": f"sha256:{'0123456789abcdef' * 4}"},

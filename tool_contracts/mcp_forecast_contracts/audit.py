@@ -112,9 +112,7 @@ GET_AUDIT_TRAIL: Final = Contract(
     ),
     arguments=GetAuditTrailArguments,
     result=GetAuditTrailAnswer,
-    scope="forecast:read",
     effect="read",
-    key="none",
     errors=("CURSOR_INVALID",),
     examples=(
         {},

@@ -120,9 +120,7 @@ COMPARE_RUNS: Final = Contract(
     ),
     arguments=CompareRunsArguments,
     result=CompareRunsAnswer,
-    scope="forecast:read",
     effect="read",
-    key="none",
     errors=("NOT_FOUND", "RUN_NOT_READY", "RUN_FAILED", "ARTIFACT_CORRUPT"),
     examples=(
         {"run_ids": ["run_0123456789abcdef01234567", "run_89abcdef0123456789abcdef"]},

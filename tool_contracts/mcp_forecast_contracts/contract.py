@@ -28,9 +28,9 @@ EVERY_TOOL: Final[tuple[Code, ...]] = (
 class Contract:
     """What a tool promises.
 
-    effect: "read" changes nothing; "command" commits key, state and audit entry together. key: whether it takes an
-    `idempotency_key`. errors: codes beyond those every tool may answer. examples: argument objects that validate.
-    listed: whether tools/list shows it; one that is not is how a resource is read, on the path of every call.
+    effect: "read" changes nothing; "command" commits key, state and audit entry together. errors: codes beyond those
+    every tool may answer. examples: argument objects that validate. listed: whether tools/list shows it; one that is
+    not is how a resource is read, on the path of every call.
     """
 
     name: str
@@ -39,13 +39,24 @@ class Contract:
     description: str
     arguments: type[Arguments]
     result: type[Answer]
-    scope: str
     effect: Effect
-    key: KeyRule
     errors: tuple[Code, ...]
     examples: tuple[dict[str, Any], ...]
     destructive: bool = False
     listed: bool = True
+
+    @property
+    def scope(self) -> str:
+        """What a caller must be allowed to do."""
+        return "forecast:read" if self.effect == "read" else "forecast:write"
+
+    @property
+    def key(self) -> KeyRule:
+        """Whether it takes an `idempotency_key`."""
+        field = self.arguments.model_fields.get("idempotency_key")
+        if field is None:
+            return "none"
+        return "required" if field.is_required() else "optional"
 
     def document(self) -> dict[str, Any]:
         """The published JSON: names, schemas, annotations, errors, examples and the digest of all that."""

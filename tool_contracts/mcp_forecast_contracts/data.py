@@ -77,6 +77,13 @@ class RegisterDatasetArguments(Arguments):
     drop: Annotated[list[Name] | None, Field(max_length=500, description="columns to leave out, e.g. row numbers")] = (
         None
     )
+    observed: Annotated[
+        Name | None,
+        Field(
+            description="column that says when a row became known (UTC unless it has zones), e.g. published_at; rows "
+            "that share series and time are then revisions, and training reads what was known at its label_asof"
+        ),
+    ] = None
     idempotency_key: Key | None = None
 
 
@@ -92,6 +99,19 @@ class CovariateAnswer(Answer):
     min: float | None = None
     max: float | None = None
     missing: int | None = None
+
+
+class ObservedAnswer(Answer):
+    """When the rows became known, and how many of them were revised."""
+
+    column: str
+    first: Annotated[str, Field(description="first observed time, UTC")]
+    last: Annotated[str, Field(description="newest observed time, UTC: as label_asof it leaves nothing out")]
+    rows: Annotated[int, Field(description="rows of all revisions; the other counts are of the newest ones")]
+    revisions: Annotated[int, Field(description="rows that a newer one of the same series and time replaced")]
+    conflicts: Annotated[
+        int, Field(description="rows that contradict another one of the same series, time and observed time")
+    ]
 
 
 class DatasetAnswer(Answer):
@@ -123,6 +143,7 @@ class DatasetAnswer(Answer):
     covariate_schema_hash: Annotated[
         str | None, Field(description="digest of all covariates: name, type, role, nullable, source, categories")
     ] = None
+    observed: Annotated[ObservedAnswer | None, Field(description="only of data that says when it became known")] = None
     next_step: str
 
 
@@ -160,7 +181,7 @@ class DescribeDatasetAnswer(DatasetAnswer):
 
 REGISTER_DATASET: Final = Contract(
     name="register_dataset",
-    version="0.3.0",
+    version="0.4.0",
     title="Register a dataset",
     description=(
         "Turn a CSV or Parquet file (or inline rows) into an immutable dataset to forecast from; start here. Time, "
@@ -171,9 +192,7 @@ REGISTER_DATASET: Final = Contract(
     ),
     arguments=RegisterDatasetArguments,
     result=DatasetAnswer,
-    scope="forecast:write",
     effect="command",
-    key="optional",
     errors=("PATH_NOT_ALLOWED", "FILE_UNREADABLE", "DATA_INVALID", "IDEMPOTENCY_CONFLICT"),
     examples=(
         {"path": "data/sales.csv", "time": "date", "target": "units", "series": ["store"]},
@@ -183,11 +202,18 @@ REGISTER_DATASET: Final = Contract(
             "target": "y",
             "covariates": [{"name": "temp", "role": "known_future", "source": "weather forecast"}],
         },
+        {
+            "rows": [
+                {"ds": f"2025-01-{day:02d}", "y": float(10 + day % 7), "seen": f"2025-01-{day + 1:02d}T06:00:00Z"}
+                for day in range(1, 29)
+            ],
+            "observed": "seen",
+        },
     ),
 )
 DESCRIBE_DATASET: Final = Contract(
     name="describe_dataset",
-    version="0.3.0",
+    version="0.4.0",
     title="Describe a dataset",
     description=(
         "Show what is in a dataset: columns and their roles with reasons, step, span, gaps, covariate statistics, "
@@ -196,9 +222,7 @@ DESCRIBE_DATASET: Final = Contract(
     ),
     arguments=DescribeDatasetArguments,
     result=DescribeDatasetAnswer,
-    scope="forecast:read",
     effect="read",
-    key="none",
     errors=("NOT_FOUND", "CURSOR_INVALID", "ARTIFACT_CORRUPT"),
     examples=({"dataset_id": "ds_0123456789abcdef01234567"}, {"dataset_id": "ds_0123456789abcdef01234567", "limit": 5}),
 )

@@ -23,6 +23,12 @@ Code = Literal[
     "RUN_FAILED",
     "TIME_LIMIT",
     "WORKER_LOST",
+    "REQUEST_REFUSED",
+    "LEAKAGE_FOUND",
+    "EVIDENCE_INVALID",
+    "PUBLISH_REFUSED",
+    "REGISTRY_CONFLICT",
+    "BUNDLE_INCOMPATIBLE",
     "ARTIFACT_CORRUPT",
     "STORE_UNAVAILABLE",
     "OUTCOME_UNKNOWN",
@@ -81,6 +87,33 @@ ERRORS: Final[dict[Code, Meaning]] = {
     "RUN_FAILED": Meaning("state", "terminal", "the run ended without a result", "get_run_status says why"),
     "TIME_LIMIT": Meaning("limit", "terminal", "the run passed its time limit", "send less data or raise the limit"),
     "WORKER_LOST": Meaning("unavailable", "retryable", "the worker died twice", "make the same call again"),
+    "REQUEST_REFUSED": Meaning(
+        "input", "terminal", "a training request breaks a rule of the model factory", "correct what the reason names"
+    ),
+    "LEAKAGE_FOUND": Meaning(
+        "data",
+        "terminal",
+        "the future was let into the training: nothing that it found counts",
+        "drop the rows or columns that the guard names and train again",
+    ),
+    "EVIDENCE_INVALID": Meaning(
+        "data", "terminal", "the evidence of a run does not hold together", "make the same training call again"
+    ),
+    "PUBLISH_REFUSED": Meaning(
+        "state", "terminal", "the run may not be published", "read its gate: which rule failed, and what to try"
+    ),
+    "REGISTRY_CONFLICT": Meaning(
+        "conflict",
+        "terminal",
+        "the registry holds something else than the call believes",
+        "list_bundles shows what is ACTIVE and its token; decide again with that",
+    ),
+    "BUNDLE_INCOMPATIBLE": Meaning(
+        "state",
+        "terminal",
+        "no bundle that may answer can do what is needed",
+        "ask for what the bundle can do, or promote one that can",
+    ),
     "ARTIFACT_CORRUPT": Meaning(
         "data", "terminal", "stored bytes were changed", "restore from a backup or run the work again in a new home"
     ),

@@ -36,9 +36,7 @@ GET_SERVICE_STATUS: Final = Contract(
     description="How the service is: version, store, runs by state, limits, allowed folders and what you may do.",
     arguments=GetServiceStatusArguments,
     result=ServiceStatusAnswer,
-    scope="forecast:read",
     effect="read",
-    key="none",
     errors=(),
     examples=({},),
 )

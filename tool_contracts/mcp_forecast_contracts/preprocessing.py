@@ -135,9 +135,7 @@ RUN_PREPROCESSING: Final = Contract(
     ),
     arguments=RunPreprocessingArguments,
     result=PreprocessingAnswer,
-    scope="forecast:write",
     effect="command",
-    key="optional",
     errors=("NOT_FOUND", "DATA_INVALID", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT"),
     examples=(
         {"dataset_id": "ds_0123456789abcdef01234567"},

@@ -10,9 +10,11 @@ from mcp_forecast_contracts.catalogue import ORDER
 from mcp_forecast_contracts.comparison import COMPARE_RUNS
 from mcp_forecast_contracts.contract import Contract
 from mcp_forecast_contracts.data import DESCRIBE_DATASET, REGISTER_DATASET
+from mcp_forecast_contracts.inference import RUN_INFERENCE
 from mcp_forecast_contracts.ops import GET_SERVICE_STATUS
 from mcp_forecast_contracts.preprocessing import RUN_PREPROCESSING
-from mcp_forecast_contracts.runs import CANCEL_RUN, GET_RUN_STATUS, LIST_RUNS, RUN_INFERENCE, RUN_TRAINING
+from mcp_forecast_contracts.runs import CANCEL_RUN, GET_RUN_STATUS, LIST_RUNS
+from mcp_forecast_contracts.training import RUN_TRAINING
 
 _ALL = (
     REGISTER_DATASET,

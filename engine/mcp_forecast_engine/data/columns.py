@@ -56,6 +56,7 @@ class ColumnRoles:
     series: columns that together name a series. wide: target columns, one series each. covariates: corrections; they
     do not leave other covariates out, `drop` does. time_format: a named format or strptime pattern. time_zone: the
     IANA zone of the wall clock for zoned times. source: where covariates come from ("file", "inline", or a text).
+    observed: the column that says when a row became known; rows that share series and time are then its revisions.
     """
 
     time: str | None = None
@@ -68,11 +69,12 @@ class ColumnRoles:
     time_format: str | None = None
     time_zone: str | None = None
     source: str = "file"
+    observed: str | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The resolved columns: time, one target or several wide ones, series and covariates (sorted by name)."""
+    """The resolved columns: time, one target or several wide ones, series, covariates (sorted by name), observed."""
 
     time: str
     target: str
@@ -80,41 +82,54 @@ class Layout:
     wide: tuple[str, ...]
     covariates: tuple[str, ...]
     notes: tuple[str, ...]
+    observed: str | None = None
 
 
 def resolve_columns(table: Table, request: ColumnRoles) -> Layout:
     """Give every column its place; raises ColumnMissing or DataInvalid with the candidates and the argument to name."""
     corrected = tuple(correction.name for correction in request.covariates)
     _check_names(table, request, corrected)
-    left = {name: column for name, column in table.columns.items() if name not in request.drop}
+    elsewhere = {*request.drop, request.observed}
+    left = {name: column for name, column in table.columns.items() if name not in elsewhere}
     time = request.time or _time(left, taken=_given(request))
     series = request.series or _series(left, taken={time, *_given(request), *corrected})
     target = "" if request.wide else request.target or _target(left, taken={time, *series, *corrected})
     for name in request.wide or (target,):
         if table.columns[name].kind not in ("number", "boolean"):
             found = f"column {name!r} holds {_content(table.columns[name])}; a target must hold numbers"
-            raise DataInvalid(found, field="wide" if request.wide else "target", allowed=_numeric(left))
+            raise DataInvalid(
+                found, field="wide" if request.wide else "target", allowed=_numeric(left),
+                next_step="name a column of numbers, or make this one hold numbers alone",
+            )  # fmt: skip
     rest = {name: column for name, column in left.items() if name not in {time, target, *series, *request.wide}}
     useless = {name: why for name, column in rest.items() if (why := _useless(column))}
     for name in useless.keys() & set(corrected):
         raise DataInvalid(f"covariate {name!r} {useless[name]}", field="covariates", next_step="leave it out")
     notes = tuple(f"column {name!r} {why} and was left out" for name, why in sorted(useless.items()))
     covariates = tuple(sorted(rest.keys() - useless.keys()))
-    return Layout(time, target, series, request.wide, covariates, tuple(sorted(table.notes)) + notes)
+    told = tuple(sorted(table.notes)) + notes
+    return Layout(time, target, series, request.wide, covariates, told, request.observed)
 
 
 def _check_names(table: Table, request: ColumnRoles, corrected: tuple[str, ...]) -> None:
     fields = {"series": request.series, "wide": request.wide, "drop": request.drop, "covariates": corrected}
-    fields |= {"time": (request.time,) if request.time else (), "target": (request.target,) if request.target else ()}
+    single = {"time": request.time, "target": request.target, "observed": request.observed}
+    fields |= {field: (name,) for field, name in single.items() if name}
     seen: dict[str, str] = {}
     for field, names in fields.items():
         for name in names:
             table.column(name, field=field)
             if name in seen:
-                raise DataInvalid(f"column {name!r} is named in {seen[name]} and in {field}", field=field)
+                raise DataInvalid(
+                    f"column {name!r} is named in {seen[name]} and in {field}", field=field,
+                    next_step="name each column once",
+                )  # fmt: skip
             seen[name] = field
     if request.wide and request.target:
-        raise DataInvalid("target and wide exclude each other", field="wide", allowed="one of target, wide")
+        raise DataInvalid(
+            "target and wide exclude each other", field="wide", allowed="one of target, wide",
+            next_step="name one column with `target`, or several with `wide`",
+        )  # fmt: skip
 
 
 def _given(request: ColumnRoles) -> set[str]:
@@ -150,7 +165,7 @@ def _time(columns: dict[str, Column], *, taken: set[str]) -> str:
         f"the time column is not clear; the columns are {', '.join(map(repr, columns))}",
         field="time",
         allowed=dated or list(free),
-        next_step="name the time column with time",
+        next_step="name the time column with `time`",
     )
 
 
@@ -163,7 +178,7 @@ def _target(columns: dict[str, Column], *, taken: set[str]) -> str:
         f"the target column is not clear; the numeric columns are {', '.join(map(repr, free)) or 'none'}",
         field="target",
         allowed=list(free),
-        next_step="name the target column with target, or several target columns with wide",
+        next_step="name the target column with `target`, or several target columns with `wide`",
     )
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.columns import ColumnRoles, resolve_columns
 from mcp_forecast_engine.data.frame import Frame, TimeAxis
-from mcp_forecast_engine.data.longform import long_rows
+from mcp_forecast_engine.data.longform import long_rows, newest_rows
 from mcp_forecast_engine.data.magnitude import require_carried, require_readable
 from mcp_forecast_engine.data.profile import CovariateProfile, Profile, profile_frame
 from mcp_forecast_engine.data.reading import Table
+from mcp_forecast_engine.data.revisions import newest_of
 from mcp_forecast_engine.data.schema import CovariateSchema, DatasetSchema, code_covariates, describe_rows
 from mcp_forecast_engine.data.times import CONVERTED
 from mcp_forecast_engine.errors import ArtifactCorrupt, DataInvalid
@@ -26,11 +27,24 @@ FORMAT = "mcp-forecast-dataset/1"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Series as they were read (rows after the last target included), what the columns mean, and how it looks."""
+    """Series as they were read (rows after the last target included), what the columns mean, and how it looks.
+
+    observed: when each row became known, seconds of UTC, int64 (N); then rows that share series and time are revisions,
+    in the order in which they became known, and `data.labels` says which of them count. None: nothing is revised.
+    The profile is that of the newest revisions.
+    """
 
     frame: Frame
     schema: DatasetSchema
     profile: Profile
+    observed: NDArray[np.int64] | None = None
+
+    @property
+    def newest(self) -> Frame:
+        """The series as they stand now: of revisions the newest. For showing; training names its `label_asof`."""
+        if self.observed is None:
+            return self.frame
+        return self.frame.only(newest_of(self.frame.ds, self.frame.offsets, self.observed))
 
 
 def build_dataset(table: Table, request: ColumnRoles) -> Dataset:
@@ -57,7 +71,8 @@ def build_dataset(table: Table, request: ColumnRoles) -> Dataset:
         categories={name: column.words for name, column in coded.items() if column.type == "categorical"},
         axis=rows.axis,
     )
-    return Dataset(frame, schema, profile_frame(frame, warnings=schema.warnings))
+    shown = frame if rows.observed is None else frame.only(newest_rows(rows)[1])
+    return Dataset(frame, schema, profile_frame(shown, warnings=schema.warnings), rows.observed)
 
 
 def encode(dataset: Dataset) -> bytes:
@@ -74,6 +89,7 @@ def encode(dataset: Dataset) -> bytes:
     text = json.dumps(meta, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
     arrays: dict[str, NDArray[Any]] = {"meta": np.frombuffer(text, np.uint8), "offsets": frame.offsets}
     arrays |= {"ds": frame.ds, "y": frame.y}
+    arrays |= {} if dataset.observed is None else {"observed": dataset.observed}
     # Numbered, because a column name may hold what a member name must not.
     arrays |= {f"x{i:05d}": frame.covariates[name] for i, name in enumerate(sorted(frame.covariates))}
     packed = io.BytesIO()
@@ -93,7 +109,10 @@ def decode(data: bytes) -> Dataset:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays["meta"].tobytes())
         if meta["format"] != FORMAT:
-            raise ArtifactCorrupt(f"dataset format {meta['format']!r} is not known", allowed=FORMAT)
+            raise ArtifactCorrupt(
+                f"dataset format {meta['format']!r} is not known", allowed=FORMAT,
+                next_step="upgrade mcp-forecast, or register the data again with this version",
+            )  # fmt: skip
         schema, profile = _schema(meta["schema"]), _profile(meta["profile"])
         frame = Frame(
             unique_id=tuple(meta["unique_id"]),
@@ -107,7 +126,7 @@ def decode(data: bytes) -> Dataset:
         )
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as refusal:
         raise ArtifactCorrupt(f"the bytes are no dataset: {refusal}") from refusal
-    return Dataset(frame, schema, profile)
+    return Dataset(frame, schema, profile, arrays.get("observed"))
 
 
 def _npy(values: NDArray[Any]) -> bytes:
@@ -118,9 +137,10 @@ def _npy(values: NDArray[Any]) -> bytes:
 
 
 def _plain(schema: DatasetSchema) -> dict[str, Any]:
-    """The schema as JSON values; without a zone as it was written before zones were kept, so that no digest moves."""
+    """The schema as JSON values; without what is not known, as it was before that was kept, so that no digest moves."""
     plain = asdict(schema)
-    return plain if schema.zone is not None else {name: value for name, value in plain.items() if name != "zone"}
+    later = ("zone", "time_format", "observed")
+    return {name: value for name, value in plain.items() if value is not None or name not in later}
 
 
 def _schema(plain: dict[str, Any]) -> DatasetSchema:
@@ -134,6 +154,8 @@ def _schema(plain: dict[str, Any]) -> DatasetSchema:
         covariates=tuple(covariates),
         warnings=tuple(plain["warnings"]),
         zone=plain.get("zone") or _told_zone(plain["warnings"]),
+        time_format=plain.get("time_format"),
+        observed=plain.get("observed"),
     )
 
 

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel, Role
+from mcp_forecast_engine.data.leaks import suspects
 from mcp_forecast_engine.data.shifts import shifted_copies
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+# A column that is absent at more than this part of the steps was filled there, not known.
+MOSTLY = 0.5
+
 
 def demoted(
-    panel: Panel, origins: Sequence[Integers], horizon: int, *, keep: Collection[str] = ()
+    panel: Panel,
+    origins: Sequence[Integers],
+    horizon: int,
+    *,
+    keep: Collection[str] = (),
+    given: Mapping[str, NDArray[np.bool_]] | None = None,
 ) -> tuple[dict[str, Role], tuple[str, ...]]:
     """The roles of a panel with known-future columns that earn no trust as historical, and why, by name.
 
     origins: per backtest window, steps of history by series, int64 (S), -1 for series that take no part. keep: columns
-    that the time stamps alone give, which cannot be absent or frozen. Demoted is a column that
+    that the time stamps alone give, which cannot be absent or frozen. given: per column, at which steps of the panel it
+    had a value before it was filled (`given_steps`), bool (N); None: everywhere. Demoted is a column that
+    - was filled at most of the last horizon, or at most steps of the horizons of the backtest,
     - has no value over the future for which other known-future columns are given,
     - has one value in all horizons of each series, although it varies: its past taught what its future never shows (a
       working-day flag is constant within a day, and stays, because the days differ),
@@ -28,10 +39,40 @@ def demoted(
     """
     names = [name for name, role in sorted(panel.roles.items()) if role == "known_future" and name not in keep]
     found = _repeating(panel, names, horizon)
+    for name in [name for name in names if name in (given or {})]:
+        if why := _filled(panel, (given or {})[name], origins, horizon):
+            found.setdefault(name, why)
     found |= {name: why for name, why in _frozen(panel, names, origins, horizon).items() if name not in found}
     found |= {name: why for name, why in _absent(panel, names).items() if name not in found}
     roles: dict[str, Role] = {name: "historical" if name in found else role for name, role in panel.roles.items()}
     return roles, tuple(f"known-future covariate {name!r} {found[name]}: used as historical" for name in sorted(found))
+
+
+def _filled(panel: Panel, given: NDArray[np.bool_], origins: Sequence[Integers], horizon: int) -> str:
+    """Where a column was absent that a forecast would read, or nothing."""
+    last = [np.maximum(panel.lengths - horizon, 0)]
+    for where, starts in (("the last horizon", last), ("the horizons of the backtest", origins)):
+        there = np.concatenate([_over(panel, given, start, horizon) for start in starts])
+        if len(there) and np.mean(there) < 1 - MOSTLY:
+            return f"is absent at {int(np.sum(~there))} of the {len(there)} steps of {where}"
+    return ""
+
+
+def _over(panel: Panel, given: NDArray[np.bool_], origin: Integers, horizon: int) -> NDArray[np.bool_]:
+    """A mask at the steps of a horizon after one origin of each series that takes part, flat."""
+    series = np.flatnonzero(origin >= 0)
+    steps = origin[series][:, None] + np.arange(horizon)
+    inside = steps < panel.lengths[series][:, None]
+    return np.asarray(given[(panel.offsets[series][:, None] + steps)[inside]], bool)
+
+
+def close_to_target(panel: Panel, *, keep: Collection[str] = ()) -> tuple[str, ...]:
+    """Sentences about known-future columns that are nearly the target of their own step; keep: as for `demoted`."""
+    names = [name for name, role in panel.roles.items() if role == "known_future" and name not in keep]
+    columns = {name: panel.covariates[name] for name in names if name not in panel.categories}
+    measured = np.where(panel.observed, panel.y, np.nan)
+    found = suspects(measured, columns, panel.offsets, panel.season_length)
+    return tuple(f"known-future covariate {name!r} {why}" for name, why in found.items())
 
 
 def _absent(panel: Panel, names: Sequence[str]) -> dict[str, str]:

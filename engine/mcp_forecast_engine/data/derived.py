@@ -17,6 +17,7 @@ from mcp_forecast_engine.errors import DataInvalid
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_HOLIDAY = "holiday_"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class HolidayCalendar:
     @property
     def column(self) -> str:
         """The name of its column: holiday_US_CA."""
-        return "holiday_" + re.sub(r"\W+", "_", self.code)
+        return _HOLIDAY + re.sub(r"\W+", "_", self.code)
+
+
+def is_holiday(column: str) -> bool:
+    """Whether a column has the name of one that a calendar gives."""
+    return column.startswith(_HOLIDAY)
 
 
 def holiday_calendar(code: str) -> HolidayCalendar:
@@ -47,7 +53,7 @@ def holiday_calendar(code: str) -> HolidayCalendar:
         raise DataInvalid(
             f"no calendar of public holidays has the code {code!r}", field="holidays",
             allowed=sorted(name for name in known if len(name) == 2),
-            next_step='use a country code such as "US", or with a subdivision "US-CA"; or leave holidays out',
+            next_step='use a country code such as "US", or with a subdivision "US-CA"; or leave `holidays` out',
         )  # fmt: skip
     found = holidays.country_holidays(country)
     parts = list(found.subdivisions)
@@ -72,7 +78,7 @@ def require_days(freq: str) -> None:
     if parse_frequency(freq).unit == "steps":
         raise DataInvalid(
             "the time column counts steps, which have no holidays", field="holidays", allowed="data with dates",
-            next_step="leave holidays out, or register the data with dates",
+            next_step="leave `holidays` out, or register the data with dates",
         )  # fmt: skip
 
 
@@ -88,7 +94,7 @@ def require_free(taken: Collection[str], names: Sequence[str]) -> None:
     if own:
         raise DataInvalid(
             f"the data has a column {own[0]!r} of its own", field="holidays",
-            next_step="leave holidays out, or register the data without that column",
+            next_step="leave `holidays` out, or register the data without that column",
         )  # fmt: skip
 
 

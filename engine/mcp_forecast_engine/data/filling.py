@@ -156,7 +156,7 @@ def _too_wide(frame: Frame, steps: int) -> DataInvalid:
     return DataInvalid(
         f"{len(frame.ds)} rows would need {steps} steps of {frame.axis.freq!r}; the widest gap lies between {found}",
         field="freq",
-        next_step="correct the wrong time, or name a longer step with freq",
+        next_step="correct the wrong time, or name a longer step with `freq`",
     )
 
 

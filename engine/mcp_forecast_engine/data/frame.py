@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -42,6 +42,19 @@ class Frame:
     roles: Mapping[str, Role]
     categories: Mapping[str, tuple[str, ...]]
     axis: TimeAxis
+
+    def only(self, rows: NDArray[np.int64]) -> Frame:
+        """The same with some rows only, ascending indices; a series without any is left out."""
+        cuts = np.searchsorted(rows, self.offsets)
+        some = np.diff(cuts) > 0
+        return replace(
+            self,
+            unique_id=tuple(name for name, kept in zip(self.unique_id, some.tolist(), strict=True) if kept),
+            offsets=np.concatenate([[0], cuts[1:][some]]).astype(np.int64),
+            ds=self.ds[rows],
+            y=self.y[rows],
+            covariates={name: values[rows] for name, values in self.covariates.items()},
+        )
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def _unclear(found: str) -> FrequencyUnclear:
         f"the time column has no regular step: {found}",
         field="freq",
         allowed=ALIASES,
-        next_step="name the step with freq, or clean the time column",
+        next_step="name the step with `freq`, or clean the time column",
     )
 
 

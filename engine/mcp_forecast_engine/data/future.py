@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,11 @@ from mcp_forecast_engine.data.magnitude import LARGEST
 from mcp_forecast_engine.data.profile import time_text
 from mcp_forecast_engine.data.reading import Column
 from mcp_forecast_engine.data.schema import CovariateSchema, DatasetSchema
-from mcp_forecast_engine.data.times import read_times
+from mcp_forecast_engine.data.times import FORMATS, Times, read_times
 from mcp_forecast_engine.errors import CovariatesMismatch, DataInvalid
 
 Row = Mapping[str, Any]
+_ISO: Final = "YYYY-MM-DD"
 
 
 def with_future(
@@ -34,6 +35,7 @@ def with_future(
 ) -> tuple[Panel, int]:
     """The panel with the future that the rows give, every named covariate for each series and step, and rows left over.
 
+    The panel is in the codes of the model (`serving.categories`): a word that is none of its words is refused.
     names: known-future covariates the model reads; optional: those of them that may be absent, and are NaN then. What
     the panel knows of other columns (derived ones) stays. horizon: the steps the model was trained for, because each
     step it forecasts reads the future of all of them. Left over are rows outside these steps, or of series that
@@ -47,6 +49,7 @@ def with_future(
     places = {(s, int(at)): (i, k) for i, s in enumerate(panel.unique_id) for k, at in enumerate(stamps[i])}
     coded = {c.name: c for c in schema.covariates if c.name in names}
     future = {name: np.full((len(panel.unique_id), horizon), np.nan) for name in names}
+    longer = panel.axis.freq != schema.axis.freq
     _refuse_unknown(rows, schema)
     left, between = 0, []
     for row, series, at in zip(rows, _series(rows, schema, panel), _times(rows, schema), strict=True):
@@ -56,22 +59,44 @@ def with_future(
             continue
         left += not found
         for covariate in coded.values():
-            value = _value(row, covariate)
+            words = panel.categories.get(covariate.name, covariate.categories)
+            value = _value(row, covariate, words, longer=longer)
             for place in found:
                 _put(future[covariate.name], place, value, covariate.name, panel, stamps)
     if between:
         raise _between(between, panel, stamps)
     if left == len(rows):
-        raise DataInvalid(
-            f"none of the {left} future rows lies within the {horizon} steps after the data",
-            field="future", allowed=_needed(panel, stamps), next_step="send one row per series and step",
-        )  # fmt: skip
-    for name, values in future.items():  # what the rows leave open, the data may hold
-        own = panel.future.get(name, np.zeros((len(values), 0)))[:, :horizon]
-        part = values[:, : own.shape[1]]
-        part[np.isnan(part)] = own[np.isnan(part)]
+        raise _outside(rows, panel, stamps)
+    _fill_from(panel, future)
     _require_complete({name: values for name, values in future.items() if name not in optional}, panel, stamps)
     return replace(panel, future={**panel.future, **future}, future_ds=stamps), left
+
+
+def require_future(panel: Panel, schema: DatasetSchema, rows: Sequence[Row], horizon: int) -> None:
+    """Rows that a model of these data could read, whatever it will read: said before it is trained.
+
+    Of the known-future columns that rows give, those that training never lacked are complete. Raises what `with_future`
+    does.
+    """
+    given = {name for row in rows for name, value in row.items() if value is not None}
+    read = [covariate for covariate in schema.covariates if covariate.known_future and covariate.name in given]
+    optional = [covariate.name for covariate in read if covariate.nullable]
+    with_future(panel, schema, rows, horizon, [covariate.name for covariate in read], optional=optional)
+
+
+def _fill_from(panel: Panel, future: Mapping[str, NDArray[np.float64]]) -> None:
+    """What the rows leave open, the data may hold."""
+    for name, values in future.items():
+        own = panel.future.get(name, np.zeros((len(values), 0)))[:, : values.shape[1]]
+        part = values[:, : own.shape[1]]
+        part[np.isnan(part)] = own[np.isnan(part)]
+
+
+def _outside(rows: Sequence[Row], panel: Panel, stamps: NDArray[np.int64]) -> DataInvalid:
+    return DataInvalid(
+        f"none of the {len(rows)} future rows lies within the {stamps.shape[1]} steps after the data",
+        field="future", allowed=_needed(panel, stamps), next_step="send one row per series and step",
+    )  # fmt: skip
 
 
 def _between(times: list[int], panel: Panel, stamps: NDArray[np.int64]) -> DataInvalid:
@@ -98,8 +123,9 @@ def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:
     absent = next((i for i, row in enumerate(rows) if row.get(schema.time) is None), None)
     if absent is not None:
         raise DataInvalid(
-            f"future row {absent} has no {schema.time!r}", field="future", allowed=f"{schema.time!r} in every row"
-        )
+            f"future row {absent} has no {schema.time!r}", field="future", allowed=f"{schema.time!r} in every row",
+            next_step=f"give every row its time in {schema.time!r}",
+        )  # fmt: skip
     values = [row[schema.time] for row in rows]
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         column = Column("number", np.array(values, np.float64))
@@ -108,8 +134,7 @@ def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:
         words = sorted(set(texts))
         code = {word: i for i, word in enumerate(words)}
         column = Column("text", np.array([code[t] for t in texts], np.int32), tuple(words))
-    wanted = "step" if schema.axis.kind == "integer" and column.kind == "number" else None
-    times = read_times(column, name=schema.time, time_format=wanted, time_zone=schema.zone)
+    times = _read_as_before(column, schema)
     if times.kind != schema.axis.kind:
         raise DataInvalid(
             f"{schema.time!r} of the future rows holds {'dates' if times.kind == 'calendar' else 'step numbers'}",
@@ -124,6 +149,21 @@ def _times(rows: Sequence[Row], schema: DatasetSchema) -> NDArray[np.int64]:
     return times.ds
 
 
+def _read_as_before(column: Column, schema: DatasetSchema) -> Times:
+    """Times as the dataset's were written; ISO dates too, which mean the same everywhere. Raises DataInvalid."""
+    wanted = "step" if schema.axis.kind == "integer" and column.kind == "number" else schema.time_format
+    iso = all(FORMATS[_ISO].fullmatch(word.strip()) for word in column.words)
+    try:
+        return read_times(column, name=schema.time, time_format=wanted, time_zone=schema.zone)
+    except DataInvalid as refusal:
+        if column.kind == "text" and wanted is not None and iso:
+            return read_times(column, name=schema.time, time_format=_ISO, time_zone=schema.zone)
+        raise DataInvalid(
+            f"the future rows, {refusal.message}", field="future", allowed=f"dates like {wanted or _ISO}",
+            next_step="send the times as the dataset has them",
+        ) from refusal  # fmt: skip
+
+
 def _series(rows: Sequence[Row], schema: DatasetSchema, panel: Panel) -> list[list[str]]:
     """The series each row speaks of; wide targets share their rows."""
     known = set(panel.unique_id)
@@ -131,7 +171,10 @@ def _series(rows: Sequence[Row], schema: DatasetSchema, panel: Panel) -> list[li
     for i, row in enumerate(rows):
         absent = [name for name in schema.series if row.get(name) is None]
         if absent:
-            raise DataInvalid(f"future row {i} has no {', '.join(absent)}", field="future", allowed=list(schema.series))
+            raise DataInvalid(
+                f"future row {i} has no {', '.join(absent)}", field="future", allowed=list(schema.series),
+                next_step="name the series in every row, by these columns",
+            )  # fmt: skip
         group = "/".join(_label(row[name]) for name in schema.series)
         names = [f"{group}/{t}" if group else t for t in schema.wide] or [group or schema.target]
         unknown = [name for name in names if name not in known]
@@ -140,6 +183,7 @@ def _series(rows: Sequence[Row], schema: DatasetSchema, panel: Panel) -> list[li
                 f"future row {i} names series {unknown[0]!r}, which the dataset does not have",
                 field="future",
                 allowed=list(panel.unique_id[:20]),
+                next_step="leave these rows out, or register data that has the series' history",
             )
         found.append([name for name in names if name in known])
     return found
@@ -169,22 +213,24 @@ def _label(value: Any) -> str:
     return number_text(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
-def _value(row: Row, covariate: CovariateSchema) -> float:
+def _value(row: Row, covariate: CovariateSchema, words: tuple[str, ...], *, longer: bool) -> float:
+    """One value of a row as a number; longer: the panel's steps are longer than the dataset's rows."""
     value = row.get(covariate.name)
     if value is None:
         return float("nan")
     if covariate.type == "categorical":
         text = _label(value)
-        if text not in covariate.categories:
+        if text not in words:
             raise CovariatesMismatch(
                 f"{covariate.name!r} is {text!r} in the future rows, which was never seen in training",
                 field="future",
-                allowed=list(covariate.categories[:50]),
+                allowed=list(words[:50]),
+                next_step="send one of these words, or train on data that has the new one",
             )
-        return float(covariate.categories.index(text))
+        return float(words.index(text))
     fits = isinstance(value, int | float) and not abs(value) > LARGEST
-    # Between 0 and 1 too: of a flag, a longer step has its mean.
-    if not fits or (covariate.type == "boolean" and (value < 0 or value > 1)):
+    # Of a flag, a longer step has its mean.
+    if not fits or (covariate.type == "boolean" and not (0 <= value <= 1 if longer else value in (0, 1))):
         raise DataInvalid(
             f"{covariate.name!r} is {value!r} in the future rows, which is not {covariate.type}", field="future",
             allowed={"boolean": "true or false, 1 or 0"}.get(covariate.type, "a number that float32 carries"),

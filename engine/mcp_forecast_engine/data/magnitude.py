@@ -35,5 +35,5 @@ def require_readable(columns: Mapping[str, NDArray[np.float64]]) -> None:
         if most > LARGEST:
             raise DataInvalid(
                 f"covariate {name!r} has values as large as {most:.3g}; models read sizes up to {LARGEST:g}",
-                field="covariates", allowed=f"up to {LARGEST:g}", next_step=f"rescale {name!r}, or leave it out (drop)",
+                field="covariates", allowed=f"up to {LARGEST:g}", next_step=f"rescale {name!r}, or `drop` it",
             )  # fmt: skip

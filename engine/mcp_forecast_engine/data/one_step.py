@@ -59,7 +59,7 @@ def _told(freq: str, coarser: list[tuple[str, int]], finer: list[str], *, given:
             "series of different steps are mixed: " + "; ".join(found),
             field="freq",
             allowed="one step for all series of a dataset",
-            next_step="register the series of each step as a dataset of its own; or name freq, and the rows of the "
+            next_step="register the series of each step as a dataset of its own; or name `freq`, and the rows of the "
             "others are filled or merged",
         )
     return tuple(found)

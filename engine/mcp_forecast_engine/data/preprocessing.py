@@ -42,7 +42,10 @@ def to_panel(
     Raises DataInvalid when the steps leave a gap, a duplicate or an absent value.
     """
     if season_length is not None and season_length < 1:
-        raise DataInvalid(f"season_length is {season_length}", field="season_length", allowed="1 or more")
+        raise DataInvalid(
+            f"season_length is {season_length}", field="season_length", allowed="1 or more",
+            next_step="say how many steps a season has, 1 for none; or leave `season_length` out",
+        )  # fmt: skip
     known = ~np.isnan(frame.y)
     draft, records = Draft(frame, observed=known, row=np.ones(len(known), bool)), []
     for at, step in enumerate(steps):

@@ -63,7 +63,7 @@ class Table:
                 f"no column is named {name!r}; the columns are {', '.join(map(repr, self.columns))}",
                 field=field,
                 allowed=list(self.columns),
-                next_step=f"name an existing column in {field}",
+                next_step=f"name an existing column in `{field}`",
             )
         return self.columns[name]
 
@@ -112,7 +112,10 @@ def _read_csv(data: bytes) -> pa.Table:
 
     text = _unpack(data)
     if text[:4] == b"PAR1":
-        raise FileUnreadable("the bytes are a Parquet file, not CSV", field="format", allowed=["parquet"])
+        raise FileUnreadable(
+            "the bytes are a Parquet file, not CSV", field="path", allowed=[".parquet"],
+            next_step="rename the file to end with .parquet",
+        )  # fmt: skip
     if b"\x00" in text[:4096]:
         raise FileUnreadable("the bytes are no UTF-8 text", next_step="save the file as CSV in UTF-8, or as Parquet")
     header, _, rest = text[:65_536].partition(b"\n")

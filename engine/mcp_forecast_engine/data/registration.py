@@ -8,6 +8,7 @@ from typing import Any
 from mcp_forecast_engine.data.columns import ColumnRoles, Correction
 from mcp_forecast_engine.data.dataset import Dataset, build_dataset, encode
 from mcp_forecast_engine.data.frequency import season_length
+from mcp_forecast_engine.data.labels import timeline
 from mcp_forecast_engine.data.reading import Table, read_file, read_rows
 from mcp_forecast_engine.data.schema import covariate_schema_hash
 from mcp_forecast_engine.errors import FileUnreadable
@@ -42,8 +43,9 @@ def from_file(data: bytes, path: str, request: DatasetRequest, artifacts: Artifa
     if name.endswith((".parquet", ".pq")):
         return _prepare(read_file(data, "parquet"), "file", request, artifacts)
     raise FileUnreadable(
-        f"{path!r} has no ending that says what it is", field="path", allowed=[".csv", ".csv.gz", ".parquet"]
-    )
+        f"{path!r} has no ending that says what it is", field="path", allowed=[".csv", ".csv.gz", ".parquet"],
+        next_step="rename the file by what it holds, or save it as one of these",
+    )  # fmt: skip
 
 
 def from_rows(rows: list[dict[str, Any]], request: DatasetRequest, artifacts: ArtifactStore) -> PreparedDataset:
@@ -67,7 +69,7 @@ def _prepare(table: Table, source: str, request: DatasetRequest, artifacts: Arti
 
 
 def _summary(dataset: Dataset, request: DatasetRequest, source: str) -> dict[str, Any]:
-    schema, profile = dataset.schema, dataset.profile
+    schema, profile, revised = dataset.schema, dataset.profile, timeline(dataset)
     return {
         "name": request.name,
         "rows": profile.rows,
@@ -101,4 +103,5 @@ def _summary(dataset: Dataset, request: DatasetRequest, source: str) -> dict[str
             c.name: {"min": c.minimum, "max": c.maximum, "missing": c.missing} for c in profile.covariates
         },
         "warnings": list(profile.warnings),
+        **({} if revised is None else {"observed": revised}),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frequency import DAY, HOUR, MINUTE
 from mcp_forecast_engine.data.reading import NO_TIME, Column
+from mcp_forecast_engine.data.zones import unclear_zone
 from mcp_forecast_engine.errors import DataInvalid
 
 _CLOCK = r"(?:[T ]+(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,]\d+)?)?)?"
@@ -29,6 +30,7 @@ FORMATS: dict[str, re.Pattern[str]] = {
     "YYYYMMDD": re.compile(r"(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})"),
     "YYYY": re.compile(r"(?P<y>\d{4})"),
 }
+_EITHER_ORDER = ("MM/DD/YYYY", "DD/MM/YYYY")
 NUMBER_FORMATS = ("YYYY", "YYYYMMDD", "unix", "step")
 YEARS = (1800, 2200)
 CONVERTED = "zoned times were converted to the wall clock of "
@@ -38,13 +40,15 @@ CONVERTED = "zoned times were converted to the wall clock of "
 class Times:
     """Parsed timestamps: int64 (N) wall-clock seconds or steps, what they count, and notes on conversions.
 
-    zone: whose wall clock it is, where the times had zones; None where they had none.
+    zone: whose wall clock it is, where the times had zones; None where they had none. form: the format that was given,
+    or the one of the two with day and month in either order that the texts were found to be of; None for any other.
     """
 
     ds: NDArray[np.int64]
     kind: Literal["calendar", "integer"]
     notes: tuple[str, ...] = ()
     zone: str | None = None
+    form: str | None = None
 
 
 def looks_like_time(column: Column) -> bool:
@@ -65,13 +69,19 @@ def read_times(column: Column, *, name: str, time_format: str | None, time_zone:
     if len(missing):
         raise _invalid(name, f"{len(missing)} rows have no time, first row {missing[0]}", "remove or complete them")
     if column.kind == "boolean":
-        raise _invalid(name, "its values are true and false", "name the time column with time", field="time")
+        raise _invalid(name, "its values are true and false", "name the time column with `time`", field="time")
     if column.kind == "number":
-        return _from_numbers(column.values, name, time_format, time_zone)
+        return replace(_from_numbers(column.values, name, time_format, time_zone), form=_kept(time_format))
     if column.kind == "time":
         return _on_wall_clock(column.values, column.zone, name, time_zone)
-    zoned, seconds = _from_texts(column.words, name, time_format, time_zone)
-    return _on_wall_clock(seconds[column.values], "UTC" if zoned else None, name, time_zone)
+    form, zoned, seconds = _from_texts(column.words, name, time_format, time_zone)
+    return replace(_on_wall_clock(seconds[column.values], "UTC" if zoned else None, name, time_zone), form=_kept(form))
+
+
+def _kept(form: str | None) -> str | None:
+    """A format that the same times alone may not show again, when fewer of them come later."""
+    plain = form in FORMATS and form not in (*_EITHER_ORDER, *NUMBER_FORMATS)
+    return None if plain else form
 
 
 def _invalid(name: str, found: str, next_step: str, *, field: str = "time_format") -> DataInvalid:
@@ -109,38 +119,38 @@ def _number_format(numbers: NDArray[np.int64]) -> str:
 
 def _from_texts(
     words: Sequence[str], name: str, time_format: str | None, time_zone: str | None
-) -> tuple[bool, NDArray[np.int64]]:
-    """Seconds of each distinct text, and whether they carry a zone (then they count UTC)."""
+) -> tuple[str, bool, NDArray[np.int64]]:
+    """The format of the texts, whether they carry a zone (then they count UTC), and seconds of each distinct one."""
     texts = [word.strip() for word in words]
     if time_format is not None and "%" in time_format:
-        return False, _by_pattern(texts, time_format, name)
+        return time_format, False, _by_pattern(texts, time_format, name)
     form = time_format or _text_format(texts, name)
     if form not in FORMATS:
         raise _invalid(name, f"time_format {form!r} is not known", "use a named format or a strptime pattern")
     if form == "YYYY-MM-DD" and (quick := _quick_iso(texts)) is not None:
-        return False, quick
+        return form, False, quick
     zones, seconds = _matched(texts, form, name)
     if "" in zones and len(zones) > 1:
         raise _invalid(name, "some times have a zone and some have none", "give all or none a zone", field="time")
     if len(zones) > 1 and time_zone is None:
         found = ", ".join(sorted(zones))
-        raise _invalid(name, f"mixes the zones {found}", "name the zone of the wall clock", field="time_zone")
-    return "" not in zones, seconds
+        raise unclear_zone(name, f"mixes the zones {found}, as the times of one place do in summer and winter")
+    return form, "" not in zones, seconds
 
 
 def _text_format(texts: Sequence[str], name: str) -> str:
     """The one format of all texts; day and month are told apart by any number above 12."""
     fits = [form for form, pattern in FORMATS.items() if pattern.fullmatch(texts[0])]
     if not fits:
-        raise _invalid(name, f"{texts[0]!r} is no known date", "name the time column with time, or its time_format")
-    if fits != ["MM/DD/YYYY", "DD/MM/YYYY"]:
+        raise _invalid(name, f"{texts[0]!r} is no known date", "name the time column with `time`, or its `time_format`")
+    if fits != [*_EITHER_ORDER]:
         return fits[0]
     pairs = [re.split(r"[/-]", text, maxsplit=2)[:2] for text in texts]
     first = max(int(a) for a, _ in pairs if a.isdigit())
     second = max((int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()), default=0)
     if first <= 12 and second <= 12:
         raise _invalid(
-            name, f"{texts[0]!r} can be day/month or month/day", "name time_format: 'DD/MM/YYYY' or 'MM/DD/YYYY'"
+            name, f"{texts[0]!r} can be day/month or month/day", "name `time_format`: 'DD/MM/YYYY' or 'MM/DD/YYYY'"
         )
     return "DD/MM/YYYY" if first > 12 else "MM/DD/YYYY"
 
@@ -161,7 +171,7 @@ def _by_pattern(texts: Sequence[str], pattern: str, name: str) -> NDArray[np.int
     try:
         gaps = [datetime.strptime(text, pattern).replace(tzinfo=None) - epoch for text in texts]
     except ValueError as refusal:
-        raise _invalid(name, str(refusal), "correct time_format") from refusal
+        raise _invalid(name, str(refusal), "correct `time_format`") from refusal
     return np.array([gap.days * DAY + gap.seconds for gap in gaps], np.int64)
 
 
@@ -198,7 +208,9 @@ def _seconds(parts: NDArray[np.int64], texts: Sequence[str], name: str) -> NDArr
     sound = (month >= 1) & (month <= 12) & (day >= 1) & (day <= length) & (hour < 24)
     sound &= (minute < 60) & (second < 60)
     if not sound.all():
-        raise _invalid(name, f"{texts[int(np.argmin(sound))]!r} is no possible date", "correct it, or name time_format")
+        raise _invalid(
+            name, f"{texts[int(np.argmin(sound))]!r} is no possible date", "correct it, or name `time_format`"
+        )
     days = first + day - 1
     return np.asarray(days * DAY + hour * HOUR + minute * MINUTE + second - offset, np.int64)
 
@@ -217,7 +229,7 @@ def _on_wall_clock(seconds: NDArray[np.int64], zone: str | None, name: str, time
     try:
         local = pc.local_timestamp(pa.array(seconds, pa.int64()).cast(pa.timestamp("s", tz=target)))
     except pa.ArrowInvalid as refusal:
-        raise _invalid(name, f"zone {target!r} is not known", "name an IANA zone", field="time_zone") from refusal
+        raise unclear_zone(name, f"zone {target!r} is not known", target) from refusal
     wall = np.ascontiguousarray(local.cast(pa.int64()).to_numpy())
     return Times(wall, "calendar", (note, *_changed_clocks(seconds, wall, name)), target)
 

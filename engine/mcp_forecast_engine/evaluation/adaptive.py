@@ -31,7 +31,8 @@ class Step:
     """One window after the arm has forecast it.
 
     series: int64 (S'). point: (S', horizon), in the series' units. scale, width (S', 1): the units of its errors.
-    residual: (S', horizon), truth minus path in these units, NaN where unobserved.
+    residual: (S', horizon), truth minus path in these units, NaN where unobserved. nonnegative: nothing below zero had
+    been seen before the window, so no quantile lies there. empty: (S', 1), the level up to which quantiles are 0.
     """
 
     series: Integers
@@ -40,6 +41,8 @@ class Step:
     width: Floats
     residual: Floats
     truth: Truth
+    nonnegative: bool
+    empty: Floats
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Issued:
         return self.together[self.rows[window] :]
 
 
-def issue(steps: Sequence[Step], plan: BacktestPlan, *, plain: bool, nonnegative: bool) -> Issued:
+def issue(steps: Sequence[Step], plan: BacktestPlan, *, plain: bool) -> Issued:
     """Walk through the windows; each gets offsets and a widening from windows that had ended at its origin.
 
     Adaptive conformal inference (Gibbs and Candes 2021) on the width: every ended window multiplies it by
@@ -84,7 +87,8 @@ def issue(steps: Sequence[Step], plan: BacktestPlan, *, plain: bool, nonnegative
             learned, due = offsets_from(steps[max(ended - plan.residual_windows, 0) : ended], plain=plain), k + pace
         offsets = widened(learned, width.factor) if ended else np.zeros((plan.horizon, len(QUANTILES)))
         found = together[rows[k] : rows[k + 1]]
-        found[:] = spread_out(step.point, step.scale, offsets[None] * step.width[:, :, None], nonnegative)
+        away = offsets[None] * step.width[:, :, None]
+        found[:] = spread_out(step.point, step.scale, away, step.nonnegative, step.empty)
         # Before half of the validation windows have ended, a miss says more about few residuals than about the width.
         pushes.append(_push(step, found) if ended and k >= plan.validation_windows // 2 else 0.0)
     for push in pushes[ended:]:
@@ -108,7 +112,7 @@ def widened(offsets: Floats, factor: float) -> Floats:
 
 
 def _push(step: Step, quantiles: Floats) -> float:
-    seen = step.truth.observed
+    seen = step.truth.observed & ~(step.empty > 1 - _AIM)  # a bound of 0 holds whenever nothing came: no narrower band
     if not seen.any():
         return 0.0
     inside = (quantiles[:, :, _LOW] <= step.truth.y) & (step.truth.y <= quantiles[:, :, _HIGH])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.metrics import Scored
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
-from mcp_forecast_engine.evaluation.resampling import block_of, skill_of, unit_of
+from mcp_forecast_engine.evaluation.resampling import block_of, skills_of, unit_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -57,18 +57,22 @@ def breakdown(
     """Every part with at least one scored step. phase: int64 (R), place of each row's first step within the season."""
     scale = np.where(scored.scale > 0, scored.scale, np.nan)[scored.series][:, None]
     mine, theirs = (np.abs(one.errors) / scale for one in (scored, other))
-    parts = []
+    seen, found = np.isfinite(mine) & np.isfinite(theirs), []
     for by, label, mask in _masks(scored, panel, plan, phase):
-        usable = mask & np.isfinite(mine) & np.isfinite(theirs)
+        usable = mask & seen
         if usable.any():
-            parts.append(_part(arm, against, by, label, (mine, theirs), usable, scored, plan))
-    return tuple(part for part in parts if part is not None)
+            found.append((by, label, int(usable.sum()), *_sums((mine, theirs), usable, scored)))
+    sums, blocks = [pair for *_, pair, _ in found], [block for *_, block in found]
+    skills = skills_of(sums, blocks=blocks, samples=SAMPLES, seed=plan.seed)
+    return tuple(
+        Part(arm, against, by, label, steps, skill.value, float((b.sum() - a.sum()) / steps), skill.low, skill.high)
+        for (by, label, steps, (a, b), _), skill in zip(found, skills, strict=True)
+        if np.isfinite(skill.value)
+    )
 
 
-def _part(
-    arm: str, against: str, by: str, label: str, losses: tuple[Floats, Floats], usable: Mask, scored: Scored,
-    plan: BacktestPlan,
-) -> Part | None:  # fmt: skip
+def _sums(losses: tuple[Floats, Floats], usable: Mask, scored: Scored) -> tuple[tuple[Floats, Floats], int]:
+    """Losses of both by unit, and the length of a block."""
     rows = usable.any(axis=1)
     windows, series = scored.window[rows], scored.series[rows]
     unit = unit_of(len(np.unique(windows)), len(np.unique(series)))
@@ -76,13 +80,7 @@ def _part(
     mine, theirs = (
         np.bincount(group, weights=np.where(usable, loss, 0.0)[rows].sum(axis=1)).astype(np.float64) for loss in losses
     )
-    block = block_of(unit, int(group.max()) + 1)
-    found = skill_of(mine, theirs, block=block, samples=SAMPLES, seed=plan.seed)
-    if not np.isfinite(found.value):
-        return None
-    steps = int(usable.sum())
-    added = float((theirs.sum() - mine.sum()) / steps)
-    return Part(arm, against, by, label, steps, found.value, added, found.low, found.high)
+    return (mine, theirs), block_of(unit, int(group.max()) + 1)
 
 
 def _masks(scored: Scored, panel: Panel, plan: BacktestPlan, phase: Integers) -> Iterator[tuple[str, str, Mask]]:

@@ -33,12 +33,16 @@ _STURDY = 1.3
 
 @dataclass(frozen=True)
 class Mix:
-    """Members with their weights (adding up to 1) and the rule that makes their paths one; loss on validation."""
+    """Members with their weights (adding up to 1) and the rule that makes their paths one; loss on validation.
+
+    steadied: the models whose mean takes half of the answer, where it does.
+    """
 
     members: tuple[str, ...]
     weights: tuple[float, ...]
     rule: Rule
     loss: float
+    steadied: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,40 +50,58 @@ class Judge:
     """Scores point paths on the validation windows.
 
     windows: per window, its series (S') and truth. scale: (S), what errors are divided by; 0 leaves a series out.
+    squared: errors count by their squares, for targets that are mostly zero: their median is 0 whatever happens, so
+    that absolute errors favour a model that says nothing (M5's reason for RMSSE; Makridakis et al. 2022).
     """
 
     windows: Sequence[tuple[Integers, Truth]]
     scale: Floats
     plan: BacktestPlan
+    squared: bool = False
 
     def loss(self, paths: Sequence[Floats]) -> float:
+        """What decides: MASE, or its like of squared errors (root of their mean per series); NaN if undefined."""
+        return self._error(paths, 2.0) if self.squared else self.mase(paths)
+
+    def mase(self, paths: Sequence[Floats]) -> float:
         """MASE: mean |y - path| per series over its seasonal change, mean over series; NaN if undefined."""
+        return self._error(paths, 1.0)
+
+    def _error(self, paths: Sequence[Floats], power: float) -> float:
         total, count = np.zeros(len(self.scale)), np.zeros(len(self.scale))
         for path, (series, truth) in zip(paths, self.windows, strict=True):
-            np.add.at(total, series, np.where(truth.observed, np.abs(truth.y - path), 0.0).sum(axis=1))
+            np.add.at(total, series, np.where(truth.observed, np.abs(truth.y - path) ** power, 0.0).sum(axis=1))
             np.add.at(count, series, truth.observed.sum(axis=1))
         kept = (self.scale > 0) & (count > 0)
-        return float((total[kept] / count[kept] / self.scale[kept]).mean()) if kept.any() else float("nan")
+        each = (total[kept] / count[kept]) ** (1 / power) / self.scale[kept]
+        return float(each.mean()) if kept.any() else float("nan")
 
     def evidence(self) -> float:
         """Horizons of truth that the windows hold without overlap, over all series."""
         stride = min(self.plan.validation_stride or self.plan.stride, self.plan.horizon)
-        return ((len(self.windows) - 1) * stride / self.plan.horizon + 1) * len(self.scale)
+        _, windows = np.unique(self._present(), return_counts=True)
+        return float(((windows - 1) * stride / self.plan.horizon + 1).sum())
 
     def surely_better(self, mine: Sequence[Floats], theirs: Sequence[Floats]) -> bool:
         """Whether the 95 % interval of the paired gain leaves out zero; False where there is too little to tell."""
         windows = len(self.windows)
-        series = len(np.unique(np.concatenate([series for series, _ in self.windows])))
+        present = np.unique(self._present())
+        series = len(present)
         unit = unit_of(windows, series)
         sums = [np.zeros(windows if unit == "window" else len(self.scale)) for _ in range(2)]
         for k, (places, truth) in enumerate(self.windows):
             weight = truth.observed / np.where(self.scale > 0, self.scale, np.inf)[places][:, None]
             for total, paths in zip(sums, (mine, theirs), strict=True):
-                row = (np.abs(truth.y - paths[k]) * weight).sum(axis=1)
+                row = ((np.abs(truth.y - paths[k]) * weight) ** (2 if self.squared else 1)).sum(axis=1)
                 np.add.at(total, places if unit == "series" else k, row if unit == "series" else row.sum())
         block = block_of(unit, series if unit == "series" else windows)
-        found = skill_of(*sums, block=block, samples=self.plan.bootstrap_samples, seed=self.plan.seed)
+        mine_lost, theirs_lost = (total if unit == "window" else total[present] for total in sums)
+        found = skill_of(mine_lost, theirs_lost, block=block, samples=self.plan.bootstrap_samples, seed=self.plan.seed)
         return found.low is not None and found.low > 0
+
+    def _present(self) -> Integers:
+        """The series of every window, one after the other: others have nothing to be judged by."""
+        return np.concatenate([series for series, _ in self.windows])
 
 
 def choose_mix(paths: Paths, judge: Judge, *, baseline: str, medians: bool = True, sturdy: Sequence[str] = ()) -> Mix:
@@ -128,7 +150,7 @@ def _steadied(mix: Mix, sturdy: Sequence[str], losses: Mapping[str, float], path
         weights[name] = weights.get(name, 0.0) + weight / 2
     shares = tuple(float(f"{weight:.9g}") for weight in weights.values())
     together = [combined([paths[name][k] for name in weights], shares, "mean") for k in range(len(judge.windows))]
-    return Mix(tuple(weights), shares, "mean", judge.loss(together))
+    return Mix(tuple(weights), shares, "mean", judge.loss(together), tuple(sturdy))
 
 
 def _within(losses: Mapping[str, float], factor: float, best: float, baseline: str) -> tuple[str, ...]:

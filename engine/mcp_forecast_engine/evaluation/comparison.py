@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.evaluation.metrics import Scored, quantile_losses, scaled_losses
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.evaluation.report import Comparison
-from mcp_forecast_engine.evaluation.resampling import block_of, skill_of, unit_of
+from mcp_forecast_engine.evaluation.resampling import block_of, skills_of, unit_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -18,20 +18,26 @@ def compare(arm: str, against: str, scored: Scored, other: Scored, plan: Backtes
     """Skill of `arm` over `against` on the same rows, for MASE and WQL."""
     pairs = (("MASE", scaled_losses(scored), scaled_losses(other)),)
     both = (*pairs, ("WQL", quantile_losses(scored), quantile_losses(other)))
-    return tuple(_one(arm, against, name, mine, theirs, scored, plan) for name, mine, theirs in both)
+    sums, units, blocks = zip(*(_sums(mine, theirs, scored) for _, mine, theirs in both), strict=True)
+    found = skills_of(sums, blocks=blocks, samples=plan.bootstrap_samples, seed=plan.seed)
+    told = [
+        f"1 - sum of {metric} losses / sum of those of {against}, over the same windows and series"
+        + (f"; 95 % interval from {plan.bootstrap_samples} samples of {unit}, widened for few blocks (t)" if block
+           else "; too few windows")
+        for (metric, _, _), unit, block in zip(both, units, blocks, strict=True)
+    ]  # fmt: skip
+    return tuple(
+        Comparison(arm, against, metric, skill.value, skill.low, skill.high, definition)
+        for (metric, _, _), skill, definition in zip(both, found, told, strict=True)
+    )
 
 
-def _one(
-    arm: str, against: str, metric: str, mine: Floats, theirs: Floats, scored: Scored, plan: BacktestPlan
-) -> Comparison:
+def _sums(mine: Floats, theirs: Floats, scored: Scored) -> tuple[tuple[Floats, Floats], str, int]:
+    """Losses of both by unit, how units are drawn in words, and the length of a block."""
     usable = np.isfinite(mine) & np.isfinite(theirs)
     group, unit, block = _groups(scored.window[usable], scored.series[usable])
-    sums = [np.bincount(group, weights=loss[usable]).astype(np.float64) for loss in (mine, theirs)]
-    found = skill_of(*sums, block=block, samples=plan.bootstrap_samples, seed=plan.seed)
-    definition = f"1 - sum of {metric} losses / sum of those of {against}, over the same windows and series"
-    drawn = f"; 95 % interval from {plan.bootstrap_samples} samples of {unit}, widened for few blocks (t)"
-    definition += drawn if block else "; too few windows"
-    return Comparison(arm, against, metric, found.value, found.low, found.high, definition)
+    own, other = (np.bincount(group, weights=loss[usable]).astype(np.float64) for loss in (mine, theirs))
+    return (own, other), unit, block
 
 
 def _groups(window: Integers, series: Integers) -> tuple[Integers, str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.combination import Combination, Rule
 from mcp_forecast_engine.models.features import inputs_at, phase_of
 from mcp_forecast_engine.models.forecaster import FittedModel, Recalibrated, Settings
-from mcp_forecast_engine.models.spec import ForecastSpec
+from mcp_forecast_engine.models.spec import ForecastSpec, never_negative
 from mcp_forecast_engine.models.table import MODELS, PHASED
 
 Floats = NDArray[np.float64]
@@ -65,25 +65,54 @@ def walk(
     fitted again, the first is 0. follow: a family that recalibrates does so at every window instead. told: windows
     done so far.
     """
-    family = MODELS[member.family]
     paths: list[Floats] = []
     lookback = 1
+    for path, read in walking(panel, member, spec, origins, starts=starts, follow=follow):
+        paths.append(path)
+        lookback = read
+        told(len(paths))
+    return Walked(tuple(paths), lookback)
+
+
+def walking(
+    panel: Panel,
+    member: Member,
+    spec: ForecastSpec,
+    origins: Sequence[Integers],
+    *,
+    starts: Sequence[int],
+    follow: bool = False,
+    fitted: FittedModel | None = None,
+) -> Iterator[tuple[Floats, int]]:
+    """As `walk`, one window after the other: its path, and the steps that were read. A fit is made when it is due.
+
+    fitted: the fit of all groups, where it has been made already.
+    """
+    family = MODELS[member.family]
     if follow and isinstance(family, Recalibrated):
         models = family.recalibrate(panel, spec, member.settings, origins)
         for origin, model in zip(origins, models, strict=True):
-            paths += _paths(panel, model, [origin])
-            lookback = model.layout.lookback
-            told(len(paths))
-        return Walked(tuple(paths), lookback)
+            for path in _paths(panel, model, [origin]):
+                yield path, model.layout.lookback
+        return
     for start, end in zip(starts, (*starts[1:], len(origins)), strict=True):
         group = origins[start:end]
-        history = window_at(panel, group[0], spec.horizon).history
-        model = family.fit(history, spec, member.settings, phases=_phases(panel, group, spec))
+        model = fitted or fit_before(panel, member, spec, group)
         for path in _paths(panel, model, group):
-            paths.append(path)
-            told(len(paths))
-        lookback = model.layout.lookback
-    return Walked(tuple(paths), lookback)
+            yield path, model.layout.lookback
+
+
+def fit_before(panel: Panel, member: Member, spec: ForecastSpec, group: Sequence[Integers]) -> FittedModel:
+    """A member fitted on what lies before the first window of a group, for the phases that its windows ask for."""
+    history = history_before(panel, group[0], spec.horizon)
+    # A fit knows what lies before it, and no more: whether the target has ever been below zero, too.
+    known = replace(spec, nonnegative=never_negative(history))
+    return MODELS[member.family].fit(history, known, member.settings, phases=_phases(panel, group, spec))
+
+
+def history_before(panel: Panel, origin: Integers, horizon: int) -> Panel:
+    """What a fit at a window gets to see: the series that take part, up to their origin (S)."""
+    return window_at(panel, origin, horizon).history
 
 
 def fit_members(

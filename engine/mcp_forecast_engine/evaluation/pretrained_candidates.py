@@ -13,6 +13,7 @@ import numpy as np
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import PretrainedUnavailable
 from mcp_forecast_engine.evaluation.candidates import Candidate
+from mcp_forecast_engine.evaluation.members import Member
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.models.pretrained import (
     LONGEST_CONTEXT,
@@ -22,7 +23,8 @@ from mcp_forecast_engine.models.pretrained import (
     read_by,
     start_cpu_s,
 )
-from mcp_forecast_engine.models.pretrained_folder import Checkpoint, pretrained_folder
+from mcp_forecast_engine.models.pretrained_checkpoint import Checkpoint
+from mcp_forecast_engine.models.pretrained_folder import pretrained_folder
 from mcp_forecast_engine.models.pretrained_kinds import KINDS
 from mcp_forecast_engine.models.spec import ForecastSpec
 
@@ -84,11 +86,12 @@ def called(name: str) -> str:
     return f"{PRETRAINED} {name}"
 
 
-def provenance(name: str, licence: str) -> str:
-    """What a reader has to know where a pretrained model answers."""
+def provenance(member: Member) -> str:
+    """What speaks against the figures of a pretrained model that answers, as a sentence."""
     return (
-        f"{name} (licence: {licence}) was trained by others: public series may have been in its training data, as M4 "
-        "and ETT are in that of many, and then the measured error flatters it"
+        f"{member.name} (licence: {member.settings['licence']}) was trained by others on data that is not known here: "
+        "it may have seen the test windows, as M4 and ETT are in the training data of many, and then the measured "
+        "error flatters it"
     )
 
 

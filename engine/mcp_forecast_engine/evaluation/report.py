@@ -24,7 +24,9 @@ class Intervals:
     """Conformal offsets for serving: (horizon, levels), their unit, the phase and residuals they come from.
 
     transform, spread: what one unit is (`models.calibration.Unit`). widening: the factor on the width that recent
-    coverage asked for; already inside the offsets.
+    coverage asked for; already inside the offsets. lookback: the steps before an origin that a unit is measured on;
+    None, in evaluations of releases before 0.4: all that the model reads. stillness: as in `models.scaling`.
+    intermittent: steps are mostly zero, see `models.calibration.Unit`.
     """
 
     offsets: tuple[tuple[float, ...], ...]
@@ -33,6 +35,9 @@ class Intervals:
     phase: int | None
     residuals: int
     widening: float
+    lookback: int | None = None
+    stillness: tuple[float, float] = (0.0, 0.0)
+    intermittent: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -44,6 +49,9 @@ class Intervals:
             "phase": self.phase,
             "residuals": self.residuals,
             "widening": self.widening,
+            "lookback": self.lookback,
+            "stillness": list(self.stillness),
+            "intermittent": self.intermittent,
         }
 
 
@@ -150,6 +158,9 @@ def read_arm(plain: Mapping[str, Any]) -> ArmReport:
             phase=intervals["phase"],
             residuals=intervals["residuals"],
             widening=intervals["widening"],
+            lookback=intervals.get("lookback"),
+            stillness=tuple(intervals.get("stillness", (0.0, 0.0))),
+            intermittent=intervals.get("intermittent", False),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, sqrt
 from statistics import NormalDist
@@ -11,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES
+from mcp_forecast_engine.models.regression import one_thread
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Unit = Literal["window", "series"]
 INTERVAL: Final = (0.025, 0.975)
 _NUMBERS: Final = 1_000_000  # drawn at once
+_NEAR: Final = 16_384  # counted at once
 
 
 @dataclass(frozen=True)
@@ -49,22 +53,43 @@ def skill_of(mine: Floats, theirs: Floats, *, block: int, samples: int, seed: in
 
     mine, theirs: (units), sums of losses of the same steps, units in order of time. block: 0 for no interval.
     """
+    return skills_of([(mine, theirs)], blocks=[block], samples=samples, seed=seed)[0]
+
+
+def skills_of(pairs: Sequence[tuple[Floats, Floats]], *, blocks: Sequence[int], samples: int, seed: int) -> list[Skill]:
+    """`skill_of` of every pair with its block, the same numbers sooner: pairs of as many units share their draws."""
+    kinds = [(len(mine), block) for (mine, _), block in zip(pairs, blocks, strict=True)]
+    ratios: dict[int, Floats] = {}
+    for count, block in {kind for kind in kinds if kind[1]}:
+        places = [k for k, pair in enumerate(pairs) if kinds[k] == (count, block) and isfinite(_ratio(*pair))]
+        if places:
+            drawn = _drawn([pairs[k] for k in places], block=block, samples=samples, seed=seed)
+            ratios |= dict(zip(places, drawn, strict=True))
+    return [_skill(_ratio(*pair), ratios.get(k), *kinds[k]) for k, pair in enumerate(pairs)]
+
+
+def _ratio(mine: Floats, theirs: Floats) -> float:
     total = float(theirs.sum())
-    ratio = float(mine.sum()) / total if total > 0 else float("nan")
-    ratios = _drawn(mine, theirs, block=block, samples=samples, seed=seed) if block and isfinite(ratio) else None
-    if ratios is None:
+    return float(mine.sum()) / total if total > 0 else float("nan")
+
+
+def _skill(ratio: float, ratios: Floats | None, count: int, block: int) -> Skill:
+    if ratios is None or not np.isfinite(ratios).all():  # in one of the resamples the other lost nothing
         return Skill(1 - ratio, None, None, None)
     if ratio > 0:  # by ratios, not differences: so the answer turns round when the two are swapped, and none is above 1
-        ratios = ratio * (ratios / ratio) ** _widening(len(mine), block)
+        ratios = ratio * (ratios / ratio) ** _widening(count, block)
     drawn = 1 - ratios
     low, high = np.quantile(drawn, INTERVAL)
     better = float((drawn > 0).mean() + (drawn == 0).mean() / 2)
     return Skill(1 - ratio, float(low), float(high), better)
 
 
-def _drawn(mine: Floats, theirs: Floats, *, block: int, samples: int, seed: int) -> Floats | None:
-    """Loss / loss of the other in every resample, (samples); None where the other lost nothing in one."""
-    count = len(mine)
+def _drawn(pairs: Sequence[tuple[Floats, Floats]], *, block: int, samples: int, seed: int) -> Floats:
+    """Loss / loss of the other in every resample, (pairs, samples); not finite where the other lost nothing."""
+    # Differences, so that resamples in which both lost the same are ties to the last bit; every pair by itself, so that
+    # its numbers do not hang on the others.
+    columns = [np.stack([other - own, other], axis=1) for own, other in pairs]
+    count = len(columns[0])
     draw = np.random.default_rng(seed)
     at_once = max(_NUMBERS // count, 1)  # the same draws, but thousands of series need no gigabytes
     parts = []
@@ -72,9 +97,23 @@ def _drawn(mine: Floats, theirs: Floats, *, block: int, samples: int, seed: int)
         picked = draw.integers(0, count, size=(size, -(-count // block)))
         if block > 1:
             picked = ((picked[:, :, None] + np.arange(block)) % count).reshape(size, -1)[:, :count]
-        parts.append(np.stack([mine[picked].sum(axis=1), theirs[picked].sum(axis=1)]))
-    lost, other = np.concatenate(parts, axis=1)
-    return np.asarray(lost / other, np.float64) if np.all(other > 0) else None
+        times = _times(picked, count)
+        with one_thread():
+            parts.append(np.stack([times @ column for column in columns]))
+    sums = np.concatenate(parts, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(1 - sums[:, :, 0] / sums[:, :, 1], np.float64)
+
+
+def _times(picked: Integers, count: int) -> Floats:
+    """How often each of `count` units was drawn, (samples, count); some samples at a time, so that caches hold them."""
+    found = np.empty((len(picked), count))
+    at_once = max(_NEAR // count, 1)
+    for start in range(0, len(picked), at_once):
+        part = picked[start : start + at_once]
+        places = (part + count * np.arange(len(part))[:, None]).reshape(-1)
+        found[start : start + at_once] = np.bincount(places, minlength=part.shape[0] * count).reshape(-1, count)
+    return found
 
 
 def _widening(count: int, block: int) -> float:

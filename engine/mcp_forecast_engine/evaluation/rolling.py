@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.data.intermittent import mostly_zero
 from mcp_forecast_engine.evaluation.adaptive import Issued, Step, issue, offsets_from, widened
 from mcp_forecast_engine.evaluation.members import Member
 from mcp_forecast_engine.evaluation.metrics import Scored, pinball
@@ -18,9 +19,11 @@ from mcp_forecast_engine.evaluation.report import Intervals
 from mcp_forecast_engine.evaluation.windows import Truth
 from mcp_forecast_engine.models.calibration import Spread, Unit
 from mcp_forecast_engine.models.combination import Rule
-from mcp_forecast_engine.models.features import inputs_at, layout_for, phase_of
-from mcp_forecast_engine.models.scaling import Transform
+from mcp_forecast_engine.models.features import Inputs, inputs_at, layout_for, phase_of
+from mcp_forecast_engine.models.scaling import Stillness, Transform
 from mcp_forecast_engine.models.spec import BASELINE_FAMILY, ForecastSpec
+from mcp_forecast_engine.models.windows import before as earlier_than
+from mcp_forecast_engine.models.windows import earlier_targets
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -32,7 +35,8 @@ SPREADS: tuple[Spread, ...] = ("level", "change")
 class ArmRun:
     """An arm after its walk: validation windows first, then the test windows.
 
-    unit: what errors are measured in. plain: the median is the path itself, no bias of past errors is taken off.
+    unit: what errors are measured in, on the last `measured` steps before an origin. plain: the median is the path
+    itself, no bias of past errors is taken off.
     """
 
     name: str
@@ -43,6 +47,7 @@ class ArmRun:
     lookback: int
     plan: BacktestPlan
     unit: Unit
+    measured: int
     plain: bool
     steps: tuple[Step, ...]
     issued: Issued
@@ -64,6 +69,9 @@ class ArmRun:
             phase=int(self.phases[0]) if len(self.phases) == 1 and self.spec.season_length > 1 else None,
             residuals=sum(int(np.isfinite(step.residual).sum()) for step in recent),
             widening=factor,
+            lookback=self.measured,
+            stillness=(self.unit.stillness.still, self.unit.stillness.usual),
+            intermittent=self.unit.intermittent,
         )
 
 
@@ -81,10 +89,18 @@ def calibrate(
 ) -> ArmRun:
     """Choose the unit of errors on the validation windows, then issue quantiles for every window."""
     members, weights, rule = mix
-    targets = [_targets(panel, spec, lookback, origin) for origin in origins]
+    measured = _measured_steps(lookback, spec.season_length, origins[0])
+    pasts = [_past(panel, spec, measured, origin) for origin in origins]
     bare = [member.family for member in members] == [BASELINE_FAMILY]
-    unit, plain = _choose_unit(paths, targets, windows, spec, plan, series=len(panel.unique_id), bare=bare)
-    steps = _steps(paths, targets, windows, unit, spec.season_length)
+    clipped = _never_negative(panel, origins)
+    before = earlier_targets(panel, measured, origins[0])
+    unit, plain = _choose_unit(
+        paths, pasts, windows, spec, plan, before=before, series=len(panel.unique_id), bare=bare, clipped=clipped
+    )
+    # The baseline's median stays a repetition.
+    sparse = mostly_zero(earlier_than(panel, np.maximum(origins[0], 0))) is not None
+    unit = replace(unit, intermittent=sparse and not bare)
+    steps = _steps(paths, pasts, windows, unit, spec.season_length, clipped)
     stamps = [panel.ds[(panel.offsets[:-1] + origin)[origin >= 0]] for origin in origins[-plan.residual_windows :]]
     return ArmRun(
         name=name,
@@ -95,9 +111,10 @@ def calibrate(
         lookback=lookback,
         plan=plan,
         unit=unit,
+        measured=measured,
         plain=plain,
         steps=tuple(steps),
-        issued=issue(steps, plan, plain=plain, nonnegative=spec.nonnegative),
+        issued=issue(steps, plan, plain=plain),
         phases=np.unique(phase_of(np.concatenate(stamps), panel.axis, spec.season_length)),
     )
 
@@ -115,53 +132,79 @@ def scored(found: Floats, steps: Sequence[Step], first: int, plan: BacktestPlan,
     )
 
 
-def _targets(panel: Panel, spec: ForecastSpec, lookback: int, origin: Integers) -> Floats:
-    """What a window's units are measured on, (S', lookback): the same steps that serving will have."""
+def _measured_steps(read: int, season_length: int, first: Integers) -> int:
+    """Steps that units are measured on: what the model reads, and at least two seasons, of which the first window's
+    typical history holds whole ones. One season alone says little of the change from season to season, and its spread
+    depends on where in the season it ends. first: steps of history at the first window, (S)."""
+    m, held = max(season_length, 1), int(np.median(first[first >= 0]))
+    return min(max(read, 2 * m), held // m * m or held)
+
+
+def _never_negative(panel: Panel, origins: Sequence[Integers]) -> list[bool]:
+    """Whether nothing below zero had been observed before each window, in any series: what a fit there would know."""
+    step = np.arange(len(panel.y)) - np.repeat(panel.offsets[:-1], panel.lengths)
+    below = panel.observed & (panel.y < 0)
+    first = np.full(len(panel.unique_id), len(panel.y))
+    np.minimum.at(first, np.repeat(np.arange(len(first)), panel.lengths)[below], step[below])
+    return [not np.any(first < origin) for origin in origins]
+
+
+def _past(panel: Panel, spec: ForecastSpec, lookback: int, origin: Integers) -> Inputs:
+    """What a window's units are measured on: as many steps as serving measures them on."""
     bare = replace(spec, lookback=lookback, known_future=(), historical=(), static=())
     series = np.flatnonzero(origin >= 0)
-    return inputs_at(panel, layout_for(bare, panel.axis), series, origin[series]).target
+    return inputs_at(panel, layout_for(bare, panel.axis), series, origin[series])
 
 
 def _steps(
     paths: Sequence[Floats],
-    targets: Sequence[Floats],
+    pasts: Sequence[Inputs],
     windows: Sequence[tuple[Integers, Truth]],
     unit: Unit,
     season_length: int,
+    clipped: Sequence[bool],
 ) -> list[Step]:
     found = []
-    for path, target, (series, truth) in zip(paths, targets, windows, strict=True):
-        scale, width = unit.measured(target, season_length)
-        residual = np.where(truth.observed, (scale.forward(truth.y) - scale.forward(path)) / width, np.nan)
-        found.append(Step(series, path, scale, width, residual, truth))
+    for path, past, (series, truth), nonnegative in zip(paths, pasts, windows, clipped, strict=True):
+        scale, width = unit.measured(past.target, season_length, past.known)
+        # A window of zeros has no unit to tell its error in.
+        told = truth.observed & (scale.spread > 0)
+        residual = np.where(told, (scale.forward(truth.y) - scale.forward(path)) / width, np.nan)
+        found.append(Step(series, path, scale, width, residual, truth, nonnegative, unit.empty(past.target)))
     return found
 
 
 def _choose_unit(
     paths: Sequence[Floats],
-    targets: Sequence[Floats],
+    pasts: Sequence[Inputs],
     windows: Sequence[tuple[Integers, Truth]],
     spec: ForecastSpec,
     plan: BacktestPlan,
     *,
+    before: Floats,
     series: int,
     bare: bool,
+    clipped: Sequence[bool],
 ) -> tuple[Unit, bool]:
     """The unit, and whether bias is left alone, whose quantiles score best on the later validation windows.
 
-    The baseline (`bare`) stays a repetition. Where few windows have ended, the unit follows from the number of series
-    and bias is left alone: one year's common surprise is not the model's.
+    The baseline (`bare`) stays a repetition. A change needs more than a season to be measured on. Where few windows
+    have ended, the unit follows from the number of series and bias is left alone: one year's common surprise is not the
+    model's.
     """
     half, end = plan.validation_windows // 2, plan.validation_windows
+    spreads = SPREADS if pasts[0].target.shape[1] > spec.season_length else SPREADS[:1]
     if half < 2:
-        return Unit("identity", "change" if series >= MANY_SERIES else "level"), True
+        spread = spreads[-1] if series >= MANY_SERIES else "level"
+        return Unit("identity", spread, Stillness.of(before, "identity")), True
     bends: tuple[Transform, ...] = ("identity", "log") if spec.nonnegative else ("identity",)
     plains = (True,) if bare or end < ENOUGH_WINDOWS else (True, False)
     losses = {}
-    for bend, spread in product(bends, SPREADS):
-        unit = Unit(bend, spread)
-        steps = _steps(paths[:end], targets[:end], windows[:end], unit, spec.season_length)
+    usual = {bend: Stillness.of(before, bend) for bend in bends}
+    for bend, spread in product(bends, spreads):
+        unit = Unit(bend, spread, usual[bend])
+        steps = _steps(paths[:end], pasts[:end], windows[:end], unit, spec.season_length, clipped[:end])
         for plain in plains:
-            found = issue(steps, plan, plain=plain, nonnegative=spec.nonnegative).since(half)
+            found = issue(steps, plan, plain=plain).since(half)
             losses[unit, plain] = pinball(scored(found, steps[half:], half, plan, np.ones(series))).value
     return min(losses, key=lambda key: losses[key])

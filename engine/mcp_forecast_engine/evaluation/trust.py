@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from mcp_forecast_engine.evaluation.candidates import BASELINE
+from mcp_forecast_engine.data.roles import forecast_ahead
+from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES
 from mcp_forecast_engine.evaluation.report import ArmReport, BacktestReport, Comparison
 
@@ -16,6 +17,10 @@ Verdict = Literal["trust", "caution", "do_not_trust"]
 # An 80 % interval that holds within 8 points is usable; one that misses twice as often as it says is not.
 COVERAGE_GOOD = (0.72, 0.88)
 COVERAGE_LEAST = 0.6
+# Covariates that save more of the error than honest ones do: on public data they save a third, made with care a half.
+TOO_GOOD = 5.0
+# Errors of this share of the values are those of rounding.
+_EXACT = 1e-6
 _TRIED = ("MASE", "WQL", "MAE", "coverage_80")
 
 
@@ -49,11 +54,24 @@ class Trust:
         }
 
 
-def judge(report: BacktestReport, cautions: Sequence[str] = (), *, derived: Collection[str] = ()) -> Trust:
-    """Weigh skill against seasonal naive, coverage and the amount of evidence; cautions: why tests may flatter."""
+def judge(
+    report: BacktestReport,
+    cautions: Sequence[str] = (),
+    *,
+    derived: Collection[str] = (),
+    coded: Collection[str] = (),
+) -> Trust:
+    """Weigh skill against seasonal naive, coverage and the amount of evidence.
+
+    cautions: why tests may flatter, as sentences. derived: columns that are computed from the time stamps.
+    coded: columns of yes and no, or of words, which cannot be the target itself.
+    """
     arm = report.arm(report.chosen)
-    reasons = [_skill(report, arm), _coverage(arm), _evidence(report)]
-    reasons += [Reason("caution", warning) for warning in (*cautions, *report.warnings)]
+    measured = _exact(arm) or [_skill(report, arm), _coverage(arm)]
+    reasons = [*measured, _evidence(report)]
+    reasons += [
+        Reason("caution", text) for text in (*_too_good(report, arm, (*derived, *coded)), *cautions, *report.warnings)
+    ]
     verdict = max((reason.verdict for reason in reasons), key=_GRAVITY.index)
     return Trust(
         verdict, tuple(reasons), (*_notes(arm, derived), *report.notes), tuple(_tried(arm) for arm in report.arms)
@@ -61,6 +79,12 @@ def judge(report: BacktestReport, cautions: Sequence[str] = (), *, derived: Coll
 
 
 _GRAVITY: tuple[Verdict, ...] = ("trust", "caution", "do_not_trust")
+
+
+def _exact(arm: ArmReport) -> list[Reason]:
+    """Where every value is equal, no model beats repetition and no interval is too wide: neither is a weak point."""
+    exact = arm.metric("MAE") == 0 or arm.metric("WQL") < _EXACT
+    return [Reason("trust", "every tested value was forecast exactly")] if exact else []
 
 
 def _skill(report: BacktestReport, arm: ArmReport) -> Reason:
@@ -99,9 +123,21 @@ def _evidence(report: BacktestReport) -> Reason:
     return Reason("trust" if windows >= ENOUGH_WINDOWS or series >= MANY_SERIES else "caution", text)
 
 
+def _too_good(report: BacktestReport, arm: ArmReport, innocent: Collection[str]) -> tuple[str, ...]:
+    """Whether covariates that somebody has to know ahead save more than is usual."""
+    names = forecast_ahead(arm.spec.known_future, innocent)
+    alone = next((other.metric("MASE") for other in report.arms if other.name == TARGET_ONLY), math.nan)
+    if not names or not alone > TOO_GOOD * arm.metric("MASE"):
+        return ()
+    return (
+        f"{', '.join(names)} cut the error of the target alone from {alone:.3g} to {arm.metric('MASE'):.3g} (MASE): "
+        "more than honest covariates usually do; make sure that they are known ahead, and not made from the target",
+    )
+
+
 def _notes(arm: ArmReport, derived: Collection[str]) -> tuple[str, ...]:
-    """What time stamps alone give (`derived`) is known exactly; the rest was a perfect forecast in the backtest."""
-    names = ", ".join(name for name in arm.spec.known_future if name not in derived)
+    """What the calendar gives is known exactly; the rest was a perfect forecast in the backtest."""
+    names = ", ".join(forecast_ahead(arm.spec.known_future, derived))
     if not names:
         return ()
     return (f"the backtest was given what {names} turned out to be; with forecasts of them the error will be larger",)

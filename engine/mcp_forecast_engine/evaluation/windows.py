@@ -41,7 +41,7 @@ def window_at(panel: Panel, origin: Integers, horizon: int) -> Window:
     """
     series = np.flatnonzero(origin >= 0).astype(np.int64)
     step = np.arange(len(panel.ds)) - np.repeat(panel.offsets[:-1], panel.lengths)
-    keep = step < np.repeat(origin, panel.lengths)
+    keep = np.flatnonzero(step < np.repeat(origin, panel.lengths))
     ahead = (panel.offsets[series] + origin[series])[:, None] + np.arange(horizon)
     known = [name for name, role in panel.roles.items() if role == "known_future"]
     history = Panel(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from mcp_forecast_engine.data.roles import forecast_ahead
 from mcp_forecast_engine.evaluation.losses import DEFINITIONS, read_losses
 from mcp_forecast_engine.evaluation.pairing import Pairing, pair
 from mcp_forecast_engine.evaluation.resampling import Skill
@@ -66,7 +67,8 @@ def pairing(run: TrainedRun, other: TrainedRun) -> Pairing:
     mine, theirs = read_losses(run.evaluation["losses"]), read_losses(other.evaluation["losses"])
     found = pair(mine, run.evaluation["chosen"], theirs, other.evaluation["chosen"])
     exact = {name for one in (run, other) for name in one.document["serving"].get("derived", ())}
-    read = sorted(({*run.arm["spec"]["known_future"]} ^ {*other.arm["spec"]["known_future"]}) - exact)
+    differing = {*run.arm["spec"]["known_future"]} ^ {*other.arm["spec"]["known_future"]}
+    read = forecast_ahead(sorted(differing), exact)
     if found.reason is not None or not read:
         return found
     told = f"one was given what {', '.join(read[:5])} turned out to be; with forecasts of that its error will be larger"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mcp_forecast_engine.data.dataset import Dataset
-from mcp_forecast_engine.data.demotion import demoted
+from mcp_forecast_engine.data.demotion import close_to_target, demoted
 from mcp_forecast_engine.data.derived import derived_names
 from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.data.given import given_steps
+from mcp_forecast_engine.data.steps import PreprocessingReport
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
+from mcp_forecast_engine.evaluation.candidates import TARGET_ONLY, reads_covariates
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of, plan_for
 from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
 from mcp_forecast_engine.evaluation.trust import judge
@@ -24,11 +26,22 @@ from mcp_forecast_engine.models.export import export_model
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes
-from mcp_forecast_engine.store.named_artifacts import STEP_NAMES
+from mcp_forecast_engine.store.named_artifacts import COSTS, STEP_NAMES
 
 SHOWN: Final = ("MASE", "WQL", "sMAPE", "MAE", "RMSE")
 JSON_TYPE: Final = "application/json"
-COSTS: Final = "costs"  # the step that keeps what was measured
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a plan trains on: its panel in the roles that the horizons allow, and what has to be said about it."""
+
+    panel: Panel
+    report: PreprocessingReport
+    dataset: Dataset
+    windows: BacktestPlan
+    cautions: tuple[str, ...]
+    demotions: tuple[str, ...]
 
 
 def train(job: Job, artifacts: ArtifactStore, *, cores: int = 1) -> bytes:
@@ -38,50 +51,47 @@ def train(job: Job, artifacts: ArtifactStore, *, cores: int = 1) -> bytes:
 
     Every step reads what the one before it stored, so a resumed run takes the same path as an undisturbed one.
     """
-    plan = job.run.plan
     job.progress(0, 0, "preparing the data")
-    panel, report, dataset = Panels().get(plan, artifacts)
-    windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
-    derived = derived_names(plan, panel.axis.freq)
-    roles, demotions = demoted(panel, origins_of(panel, windows), plan["horizon"], keep=derived)
-    panel = replace(panel, roles=roles)
-    prepared = job.step("preprocess", lambda: canonical_bytes(report.to_dict()))
+    made = prepare(job.run.plan, artifacts)
+    prepared = job.step("preprocess", lambda: canonical_bytes(made.report.to_dict()))
     costs: dict[str, float] = {}
-    evaluated = job.step(
-        "evaluate", lambda: _evaluate(job, panel, plan, windows, report.cautions, demotions, costs, cores)
-    )
+    evaluated = job.step("evaluate", lambda: _evaluate(job, made, costs, cores))
     # Apart from the evaluation, whose bytes are the same every time; a resumed run measured only what it did itself.
     job.step(COSTS, lambda: canonical_bytes({"cpu_s": {name: round(spent, 2) for name, spent in costs.items()}}))
     arm = read_arm(_chosen(json.loads(evaluated)))
     # A pretrained model alone is kept by name: its step is another one, because the file is.
     step = "refer" if [member.family for member in arm.members] == ["pretrained"] else "train"
-    model = job.step(step, lambda: _export(panel, arm, dataset, cores))
+    model = job.step(step, lambda: _export(made.panel, arm, made.dataset, cores))
     total = max(job.shown.total, 1)
     job.progress(total, total, "fitted on the whole history")
     job.check()
     files = {"preprocessing.json": prepared, "evaluation.json": evaluated, STEP_NAMES[step]: model}
-    return canonical_bytes(_document(panel, dataset, plan, files))
+    return canonical_bytes(_document(made.panel, made.dataset, job.run.plan, files))
 
 
-def _evaluate(
-    job: Job,
-    panel: Panel,
-    plan: dict[str, Any],
-    windows: BacktestPlan,
-    cautions: Sequence[str],
-    demotions: Sequence[str],
-    costs: dict[str, float],
-    cores: int,
-) -> bytes:
+def prepare(plan: dict[str, Any], artifacts: ArtifactStore) -> Prepared:
+    """Read and prepare the data of a plan. Raises ArtifactCorrupt, DataInvalid, HistoryTooShort."""
+    panel, report, dataset = Panels().get(plan, artifacts)
+    windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
+    derived = derived_names(plan, panel.axis.freq)
+    given = {name: given_steps(dataset.frame, panel, name) for name in panel.roles if name in dataset.frame.covariates}
+    roles, demotions = demoted(panel, origins_of(panel, windows), plan["horizon"], keep=derived, given=given)
+    panel = replace(panel, roles=roles)
+    cautions = (*report.cautions, *close_to_target(panel, keep=derived))
+    return Prepared(panel, report, dataset, windows, cautions, tuple(demotions))
+
+
+def _evaluate(job: Job, made: Prepared, costs: dict[str, float], cores: int) -> bytes:
     def told(done: int, total: int, text: str) -> None:
         job.progress(done, total + 1, text)  # one more: the model of the whole history
         job.check()
 
-    budget = _budget(plan)
-    made = backtest(panel, windows, budget, on_progress=told, cpu_clock=time.thread_time, cores=cores)
-    costs.update(made.costs)
-    trust = judge(made.report, cautions, derived=derived_names(plan, panel.axis.freq))
-    return canonical_bytes({**made.report.to_dict(), "demotions": list(demotions), "trust": trust.to_dict()})
+    plan, panel = job.run.plan, made.panel
+    found = backtest(panel, made.windows, _budget(plan), on_progress=told, cpu_clock=time.thread_time, cores=cores)
+    costs.update(found.costs)
+    coded = [covariate.name for covariate in made.dataset.schema.covariates if covariate.type != "numeric"]
+    trust = judge(found.report, made.cautions, derived=derived_names(plan, panel.axis.freq), coded=coded)
+    return canonical_bytes({**found.report.to_dict(), "demotions": list(made.demotions), "trust": trust.to_dict()})
 
 
 def _budget(plan: dict[str, Any]) -> Budget:
@@ -188,7 +198,7 @@ def _line(arm: dict[str, Any]) -> dict[str, Any]:
 
 def _is_uplift(comparison: dict[str, Any]) -> bool:
     """The same model with covariates over without: what a combination gains has other reasons too."""
-    return bool(comparison["against"] == "target_only" and comparison["arm"].startswith("with_"))
+    return comparison["against"] == TARGET_ONLY and reads_covariates(comparison["arm"])
 
 
 def _model(tried: dict[str, Any]) -> dict[str, Any]:

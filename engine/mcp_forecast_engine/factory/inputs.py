@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Any, Final
@@ -10,7 +11,9 @@ from typing import Any, Final
 from mcp_forecast_engine.data.dataset import Dataset, decode
 from mcp_forecast_engine.data.derived import with_holidays
 from mcp_forecast_engine.data.frame import Frame, Panel
+from mcp_forecast_engine.data.labels import as_of
 from mcp_forecast_engine.data.preprocessing import to_panel
+from mcp_forecast_engine.data.selection import selected
 from mcp_forecast_engine.data.steps import PreprocessingReport, steps_from_dicts
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import digest
@@ -18,32 +21,57 @@ from mcp_forecast_engine.store.identity import digest
 KEPT: Final = 2  # panels in memory; a server that forecasts again from the same data need not read it again
 
 
+# What a panel is made of; the latter are absent in plans that do not ask for them.
+_NEEDED: Final = ("dataset_digest", "covariates", "preprocessing", "season_length")
+_OPTIONAL: Final = ("holidays", "label_asof", "maturity_days", "filters")
+
+
 class Panels:
-    """Panels by what they are made of: dataset digest, covariates, preprocessing steps, season and holidays."""
+    """Panels by what they are made of: dataset digest, as-of time, filters, covariates, steps, season and holidays."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._kept: OrderedDict[str, tuple[Panel, PreprocessingReport, Dataset]] = OrderedDict()
 
     def get(self, plan: dict[str, Any], artifacts: ArtifactStore) -> tuple[Panel, PreprocessingReport, Dataset]:
-        """The panel of a plan, what preprocessing changed, and the dataset. Raises ArtifactCorrupt, DataInvalid."""
-        names = ("dataset_digest", "covariates", "preprocessing", "season_length")
-        holidays = plan.get("holidays")  # absent in plans that derive nothing
-        key = digest("panel.v1", {**{name: plan[name] for name in names}, "holidays": holidays})
+        """The panel of a plan, what preprocessing changed, and the dataset as it was known (see `panel_of`).
+
+        Raises ArtifactCorrupt, DataInvalid, CorridorRefused.
+        """
+        made_of = {**{name: plan[name] for name in _NEEDED}, **{name: plan.get(name) for name in _OPTIONAL}}
+        key = digest("panel.v1", made_of)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        dataset = decode(artifacts.get(plan["dataset_digest"]))
-        frame = _with_covariates(dataset.frame, frozenset(plan["covariates"]))
-        steps = steps_from_dicts(plan["preprocessing"])
-        panel, report = to_panel(frame, steps, plan["season_length"])
-        made = (panel if holidays is None else with_holidays(panel, holidays), report, dataset)
+        made = panel_of(decode(artifacts.get(plan["dataset_digest"])), plan)
         with self._lock:
             self._kept[key] = made
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return made
+
+
+def panel_of(dataset: Dataset, plan: Mapping[str, Any]) -> tuple[Panel, PreprocessingReport, Dataset]:
+    """The panel that a plan makes of a dataset: what was known as of its time, filtered, by its steps; and the report.
+
+    With them the dataset as it was known then: whoever reads on sees nothing that came later. Raises DataInvalid,
+    CorridorRefused.
+    """
+    known = as_of(dataset, plan.get("label_asof"), maturity_days=plan.get("maturity_days"))
+    panel, report = shaped(known.frame, plan)
+    if known.coverage is None:
+        return panel, report, dataset
+    report = replace(report, warnings=(known.coverage.text, *report.warnings))
+    return panel, report, replace(dataset, frame=known.frame, observed=None)
+
+
+def shaped(frame: Frame, plan: Mapping[str, Any]) -> tuple[Panel, PreprocessingReport]:
+    """The same of rows that stand, one per series and time: filtered, the plan's covariates, steps and holidays."""
+    chosen = _with_covariates(selected(frame, plan.get("filters")), frozenset(plan["covariates"]))
+    panel, report = to_panel(chosen, steps_from_dicts(plan["preprocessing"]), plan["season_length"])
+    holidays = plan.get("holidays")
+    return (panel if holidays is None else with_holidays(panel, holidays)), report
 
 
 def _with_covariates(frame: Frame, names: frozenset[str]) -> Frame:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mcp_forecast_engine.data.labels import newest_asof
 from mcp_forecast_engine.data.shape import PanelShape, shape_of
 from mcp_forecast_engine.data.steps import PreprocessingReport, Step, preprocessing_id, step_to_dict
 from mcp_forecast_engine.factory.inputs import Panels
@@ -35,13 +36,15 @@ def prepare_preprocessing(
 ) -> PreparedPreprocessing:
     """Apply the steps to a dataset with all its covariates, by the code of training, and store the report.
 
-    season_length: steps per season after the steps; None: the usual one. Raises DataInvalid, ArtifactCorrupt.
+    season_length: steps per season after the steps; None: the usual one. Of revised rows the newest are shown.
+    Raises DataInvalid, ArtifactCorrupt.
     """
     asked = {
         "dataset_digest": summary["digest"],
         "covariates": sorted(c["name"] for c in summary["covariates"]),
         "preprocessing": [step_to_dict(step) for step in steps],
         "season_length": season_length,
+        "label_asof": newest_asof(summary),
     }
     panel, report, _ = Panels().get(asked, artifacts)
     return PreparedPreprocessing(

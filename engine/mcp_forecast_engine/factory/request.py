@@ -13,10 +13,12 @@ from mcp_forecast_engine.data.derived import (
     require_free,
 )
 from mcp_forecast_engine.data.frequency import season_length as usual_season
+from mcp_forecast_engine.data.labels import pinned_asof
 from mcp_forecast_engine.data.shape import shape_of
 from mcp_forecast_engine.data.steps import DEFAULT_STEPS, Step, step_to_dict, stepped_frequency
-from mcp_forecast_engine.errors import CovariatesMismatch, HistoryTooShort
+from mcp_forecast_engine.errors import CovariatesMismatch
 from mcp_forecast_engine.evaluation.budget import BUDGETS, BudgetName, installed_extras
+from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, pin_plan
 from mcp_forecast_engine.models.pretrained import at_hand
@@ -40,21 +42,25 @@ def resolve(
     steps: Sequence[Step] = DEFAULT_STEPS,
     seasons: Sequence[int] = (),
     pretrained: PretrainedFolder | None = None,
+    label_asof: str | None = None,
+    maturity_days: int | None = None,
 ) -> TrainingPlan:
-    """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort, DataInvalid, ArtifactCorrupt.
+    """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort, DataInvalid, ArtifactCorrupt,
+    CorridorRefused.
 
     covariates: names that may be used; None: every eligible one; (): target only. budget: how much may be tried; with
     the optional packages at hand it fixes what is, so both are pinned. holidays: code of a calendar ("US",
     "US-CA") whose days become known-future covariates, whatever `covariates` says. steps: what `preprocessing_id`
     names; the plan pins the steps, so the default ones by name are the same run as no name. seasons: those that
     `run_preprocessing` showed these steps with. pretrained: the operator's folder, whose models take part; their
-    digests are pinned.
+    digests are pinned. label_asof, maturity_days: of data with observed times, which values count (`data.labels`).
     """
     known = sorted(c["name"] for c in summary["covariates"])
     _require_known(covariates, known)
     given = {
         "horizon": horizon, "covariates": covariates, "season_length": season_length, "test_windows": test_windows,
-        "holidays": holidays, "preprocessing_id": preprocessing_id,
+        "holidays": holidays, "preprocessing_id": preprocessing_id, "label_asof": label_asof,
+        "maturity_days": maturity_days,
     }  # fmt: skip
     freq = stepped_frequency(summary["freq"], steps)
     pins, left_out = at_hand(pretrained or PretrainedFolder(None))
@@ -73,14 +79,21 @@ def resolve(
         "extras": list(installed_extras()),
         "pretrained": pins or None,
         "holidays": None if holidays is None else _holidays(holidays, freq, known, horizon),
+        "label_asof": pinned_asof(summary.get("observed"), label_asof, maturity_days=maturity_days),
+        "maturity_days": maturity_days,
     }
-    extent = _extent(summary, identity, artifacts)
-    _require_history(extent, horizon)
-    used = [c for c in summary["covariates"] if c["name"] in identity["covariates"]]
     told = (*_season_warning(summary, season_length), *_other_season(identity["season_length"], seasons))
-    about_data = _warnings(extent, horizon, [c["name"] for c in used if c["role"] == "known_future"])
     pinned = {n: v for n, v in identity.items() if v is not None}
+    about_data = _admitted(summary, identity, artifacts)
     return pin_plan(asked=asked, identity=pinned, warnings=(*left_out, *told, *about_data))
+
+
+def _admitted(summary: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> tuple[str, ...]:
+    """What a caller has to know about data that are long enough. Raises HistoryTooShort."""
+    extent = _extent(summary, identity, artifacts)
+    _require_history(extent, identity, artifacts)
+    used = [c for c in summary["covariates"] if c["name"] in identity["covariates"]]
+    return _warnings(extent, identity["horizon"], [c["name"] for c in used if c["role"] == "known_future"])
 
 
 def _require_known(covariates: Sequence[str] | None, known: Sequence[str]) -> None:
@@ -106,21 +119,21 @@ def _extent(summary: dict[str, Any], identity: dict[str, Any], artifacts: Artifa
     Rows as registered tell enough about the default steps. Others may shorten the series or leave gaps, so they are
     applied here, and what cannot train is refused before it is queued.
     """
-    if identity["preprocessing"] == [step_to_dict(step) for step in DEFAULT_STEPS]:
+    revised = identity["label_asof"] is not None  # as registered, the rows are the newest
+    if identity["preprocessing"] == [step_to_dict(step) for step in DEFAULT_STEPS] and not revised:
         return {**{name: summary[name] for name in ("longest", "shortest", "future_steps")}, "unit": "rows"}
     shape = shape_of(Panels().get(identity, artifacts)[0])
     unit = f"steps of {shape.freq!r} after preprocessing"
     return {"longest": shape.longest, "shortest": shape.shortest, "future_steps": shape.future_steps, "unit": unit}
 
 
-def _require_history(extent: dict[str, Any], horizon: int) -> None:
-    if extent["longest"] <= horizon + 1:
-        raise HistoryTooShort(
-            f"the longest series has {extent['longest']} {extent['unit']}; a horizon of {horizon} needs more than "
-            f"{horizon + 1}",
-            field="horizon",
-            allowed=f"at most {max(extent['longest'] - 2, 1)}",
-        )
+def _require_history(extent: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> None:
+    """Refuse at once what no step of preprocessing can make long enough; the rest shows when the training prepares it.
+
+    Only then is the data read here: what is allowed goes by what preprocessing leaves of it.
+    """
+    if extent["longest"] <= identity["horizon"] + 1:
+        plan_for(Panels().get(identity, artifacts)[0], identity["horizon"], test_windows=identity["test_windows"])
 
 
 def _season_warning(summary: dict[str, Any], asked: int | None) -> tuple[str, ...]:

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.models.levels import levels_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _KNOTS = 3
-_FEW_LEVELS = 8
-_MOST_LEVELS = 64
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Basis:
     """How F columns expand into K regressors.
 
     Hinges: relu(clip(v[source], low, high) - knot) * factor, each of shape (Kh); the first hinge of a column has its
-    knot at the lower end, so it is the clamped value itself. Levels: 1 where |v[level_source] - level| < 0.5 * gap.
+    knot at the lower end, so it is the clamped value itself. Levels: 1 where |v[level_source] - level| < half_gap.
     Values beyond the training range are clamped to it: a hinged ridge must not extrapolate.
     """
 
@@ -54,9 +53,16 @@ class Basis:
 
     def expand(self, values: Floats) -> Floats:
         """(..., F) to (..., K)."""
-        hinges = np.clip(values[..., self.source], self.low, self.high) - self.knot
-        levels = np.abs(values[..., self.level_source] - self.level) < self.half_gap
-        return np.concatenate([np.maximum(hinges, 0.0) * self.factor, levels.astype(np.float64)], axis=-1)
+        # In place: a panel's steps ahead are millions of numbers. No knot lies below its column's range.
+        found = values[..., np.concatenate([self.source, self.level_source])]
+        hinges, levels = found[..., : len(self.source)], found[..., len(self.source) :]
+        np.maximum(hinges, self.knot, out=hinges)
+        np.minimum(hinges, self.high, out=hinges)
+        hinges -= self.knot
+        hinges *= self.factor
+        levels -= self.level
+        levels[...] = np.abs(levels) < self.half_gap
+        return np.asarray(found, np.float64)
 
 
 def basis_for(panel: Panel, columns: tuple[str, ...]) -> Basis:
@@ -65,11 +71,11 @@ def basis_for(panel: Panel, columns: tuple[str, ...]) -> Basis:
     levels: list[tuple[int, float, float]] = []
     for place, name in enumerate(columns):
         values = panel.covariates[name]
-        found, counts = np.unique(values, return_counts=True)
-        if name in panel.categories or _is_discrete(found):
-            levels += _levels(place, found, counts)
-        else:
+        found = levels_of(values, categorical=name in panel.categories)
+        if found is None:
             hinges += _hinges(place, values)
+        else:
+            levels += [(place, float(level), found[1]) for level in found[0]]
     h = np.array(hinges, np.float64).reshape(-1, 5)
     v = np.array(levels, np.float64).reshape(-1, 3)
     return Basis(
@@ -83,20 +89,6 @@ def basis_for(panel: Panel, columns: tuple[str, ...]) -> Basis:
         level=v[:, 1],
         half_gap=v[:, 2],
     )
-
-
-def _is_discrete(found: Floats) -> bool:
-    return len(found) <= 2 or (len(found) <= _FEW_LEVELS and bool(np.all(found == np.round(found))))
-
-
-def _levels(place: int, found: Floats, counts: Integers) -> list[tuple[int, float, float]]:
-    if len(found) == 2:
-        gap = 0.5 * float(found[1] - found[0])
-        found, counts = found[1:], counts[1:]  # One indicator says it all.
-    else:
-        gap = 0.5 * float(np.diff(found).min()) if len(found) > 1 else 0.5
-    kept = np.sort(found[np.argsort(-counts, kind="stable")[:_MOST_LEVELS]])
-    return [(place, float(value), gap) for value in kept]
 
 
 def _hinges(place: int, values: Floats) -> list[tuple[int, float, float, float, float]]:

@@ -53,7 +53,7 @@ class Combination:
     def write(self, graph: Graph, ports: Ports) -> str:
         """The nodes of `point`."""
         whole = self.layout
-        paths = [member.write(graph, _narrow(graph, ports, whole, member.layout)) for member in self.members]
+        paths = [member.write(graph, narrowed(graph, ports, whole, member.layout)) for member in self.members]
         if len(paths) == 1:
             return paths[0]
         if self.phases:
@@ -93,18 +93,18 @@ def combined(paths: Sequence[Floats], weights: Sequence[float], rule: Rule) -> F
     return np.asarray(total, np.float64)
 
 
-def _narrow(g: Graph, ports: Ports, whole: Layout, own: Layout) -> Ports:
+def narrowed(g: Graph, ports: Ports, whole: Layout, own: Layout) -> Ports:
     """`Inputs.narrow` in the graph."""
     if whole == own:
         return ports
     target, known = ports.target, ports.known
     if own.lookback < whole.lookback:
-        target = _last(g, target, whole.lookback, own.lookback)
+        target = last_steps(g, target, whole.lookback, own.lookback)
         if known:
             known = g.node("Min", known, g.constant(own.lookback, np.int64))
     hist = _columns(g, ports.cov_hist, [whole.cov_hist.index(n) for n in own.cov_hist], len(whole.cov_hist), axis=2)
     if hist and own.past < whole.past:
-        hist = _last(g, hist, whole.past, own.past)
+        hist = last_steps(g, hist, whole.past, own.past)
     ahead = [whole.known_future.index(name) for name in own.known_future]
     fixed = [whole.static.index(name) for name in own.static]
     return Ports(
@@ -119,7 +119,10 @@ def _narrow(g: Graph, ports: Ports, whole: Layout, own: Layout) -> Ports:
     )
 
 
-def _last(g: Graph, source: str, size: int, kept: int) -> str:
+def last_steps(g: Graph, source: str, size: int, kept: int) -> str:
+    """The last steps, `kept` of `size`, of (batch, size[, columns])."""
+    if kept == size:
+        return source
     start, end, axis = ([size - kept], [size], [1])
     return g.node("Slice", source, *(g.constant(value, np.int64) for value in (start, end, axis)))
 

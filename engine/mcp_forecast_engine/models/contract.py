@@ -16,6 +16,8 @@ from mcp_forecast_engine.models.spec import QUANTILES
 
 KEY = "mcp_forecast.contract"
 FORMAT = 1
+# What helps where the bytes are what was stored, and no model that this software can run.
+REMAKE = "forecast with another run; or make the same training call in a new home, which trains the model again"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Contract:
 
     layout: columns and lengths. levels: quantile levels of the output. categories: column to its category names, whose
     place is the code. schema: digest of the dataset's schema, as the caller passed it in. phases: places in the season
-    of the first forecast step at which all of it answers as tested, () for all.
+    of the first forecast step at which all of it answers as tested, () for all. tested: those at which the errors
+    behind its intervals were measured, () where that is not known.
     """
 
     family: str
@@ -34,6 +37,7 @@ class Contract:
     nonnegative: bool
     schema: str
     phases: tuple[int, ...] = ()
+    tested: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
@@ -58,13 +62,14 @@ class Contract:
             "nonnegative": self.nonnegative,
             "schema": self.schema,
             "phases": list(self.phases),
+            "tested": list(self.tested),
         }
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def contract_of(model: CalibratedModel, panel: Panel, *, schema: str = "") -> Contract:
     """The contract of a fitted model and the panel it was fitted on."""
-    layout = model.path.layout
+    layout = model.layout
     read = {*layout.cov_hist, *layout.static}
     return Contract(
         family=model.path.family,
@@ -74,6 +79,7 @@ def contract_of(model: CalibratedModel, panel: Panel, *, schema: str = "") -> Co
         nonnegative=model.calibration.nonnegative,
         schema=schema,
         phases=phases_of(model.path),
+        tested=model.calibration.phases,
     )
 
 
@@ -82,7 +88,10 @@ def read_contract(text: str) -> Contract:
     try:
         value: dict[str, Any] = json.loads(text)
         if value["format"] != FORMAT:
-            raise ArtifactCorrupt(f"the model's contract has format {value['format']}, this software reads {FORMAT}")
+            raise ArtifactCorrupt(
+                f"the model's contract has format {value['format']}, this software reads {FORMAT}",
+                next_step="upgrade mcp-forecast, or train the model again with this version",
+            )
         layout = Layout(
             horizon=value["horizon"],
             lookback=value["lookback"],
@@ -103,6 +112,7 @@ def read_contract(text: str) -> Contract:
             nonnegative=value["nonnegative"],
             schema=value["schema"],
             phases=tuple(value.get("phases", ())),  # files of 0.2 answer alike at all of them
+            tested=tuple(value.get("tested", ())),
         )
     except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ArtifactCorrupt("the model carries no readable data contract") from error
+        raise ArtifactCorrupt("the model carries no readable data contract", next_step=REMAKE) from error

@@ -14,10 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no types
-from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from mcp_forecast_engine.errors import ArtifactCorrupt
@@ -201,9 +199,3 @@ def _named_anew(manifest: bytes) -> bytes:
     value["itemInfoEntries"] = {names[old]: entry for old, entry in entries.items()}
     value["rootModelIdentifier"] = names[value["rootModelIdentifier"]]
     return json.dumps(value, sort_keys=True, indent=1).encode()
-
-
-def largest_difference(found: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """The largest difference of two answers in units of the expected one's level: what TOLERANCE bounds."""
-    level = float(np.abs(expected).mean()) or 1.0
-    return float(np.abs(found - expected).max()) / level

@@ -19,20 +19,20 @@ def write_rows(g: Graph, design: Design, layout: Layout, ports: Ports, lags: str
     whole = len(design.lags) == layout.lookback
     parts = [lags if whole else g.node("Gather", lags, g.constant(design.lags, np.int64), axis=1)]
     if known:
-        future = _expand(g, ports.cov_future, design.future, 0, axis=2)
+        future = write_basis(g, ports.cov_future, design.future, 0, axis=2)
         if design.blocks < layout.horizon:
             future = g.node("MatMul", g.constant(block_means(layout.horizon, design.blocks), _F32), future)
         parts.append(_flat(g, future))
-        parts.append(g.mean(_expand(g, ports.cov_hist, design.future, own, axis=2), 1, keep=False))
+        parts.append(g.mean(write_basis(g, ports.cov_hist, design.future, own, axis=2), 1, keep=False))
     if own:
-        past = _expand(g, ports.cov_hist, design.past, 0, axis=2)
+        past = write_basis(g, ports.cov_hist, design.past, 0, axis=2)
         parts += [g.mean(past, 1, keep=False), _flat(g, past)]
     if design.recent:
         parts.append(_flat(g, _straight(g, ports.cov_hist, design.future, own)))
     if layout.calendar:
         parts.append(ports.calendar)
     if layout.static:
-        parts.append(_expand(g, ports.static, design.fixed, 0, axis=1))
+        parts.append(write_basis(g, ports.static, design.fixed, 0, axis=1))
     return g.node("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
 
 
@@ -48,7 +48,7 @@ def _straight(g: Graph, source: str, basis: Basis, first: int) -> str:
     return g.node("Mul", g.node("Sub", value, g.constant(basis.knot[kept], _F32)), g.constant(basis.factor[kept], _F32))
 
 
-def _expand(g: Graph, source: str, basis: Basis, first: int, *, axis: int) -> str:
+def write_basis(g: Graph, source: str, basis: Basis, first: int, *, axis: int) -> str:
     """Basis.expand for columns that start at place `first`."""
     parts = []
     if len(basis.source):

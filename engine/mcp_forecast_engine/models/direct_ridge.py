@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.models.examples import POOLED, Examples, gather, phases_after
 from mcp_forecast_engine.models.forecaster import Settings
 from mcp_forecast_engine.models.linear_path import LinearPath
@@ -19,6 +18,7 @@ from mcp_forecast_engine.models.ridge_recipe import Recipe
 from mcp_forecast_engine.models.ridge_tuning import choose_recipe
 from mcp_forecast_engine.models.ridge_weights import Renewal, Solved, averaged, mean_of, own_weights, with_naive
 from mcp_forecast_engine.models.spec import ForecastSpec
+from mcp_forecast_engine.models.windows import no_window
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -45,7 +45,8 @@ class DirectRidge:
         recipe, end = Recipe.of(settings), panel.lengths
         with one_thread():
             examples = gather(panel, spec, recipe, learn=end, until=end, phases=phases)
-            _require_windows(examples)
+            if not len(examples.rows):
+                raise no_window(spec, end)
             slots = _slots(examples, recipe, phases)
             solved = [] if recipe.local is not None else [averaged(examples, recipe, end, slot) for slot in slots]
             return _path(cls.family, examples, recipe, spec, end, slots, solved)
@@ -70,7 +71,8 @@ class DirectRidge:
             with one_thread():
                 learn = np.where(first >= 0, first, np.maximum(entered, 0))
                 examples = gather(panel, spec, recipe, learn=learn, until=until, phases=phases)
-                _require_windows(examples)
+                if not len(examples.rows):
+                    raise no_window(spec, until)
             yield from _renewed(cls.family, examples, recipe, spec, origins[start:end], phases)
 
 
@@ -112,7 +114,7 @@ def _renewals(examples: Examples, recipe: Recipe, first: Integers, slot: int) ->
     shares = examples.design.penalty_shares(examples.layout, recipe.future_penalty)
     seen = examples.rows[examples.at(first, 1.0, slot)]
     spread = seen.std(axis=0) if len(seen) else np.zeros(len(shares))
-    return [Renewal(examples, member, slot, shares, spread) for member in recipe.members]
+    return [Renewal(examples, recipe, member, slot, shares, spread) for member in recipe.members]
 
 
 def _path(
@@ -129,9 +131,9 @@ def _path(
     else:
         weights, bias = np.stack([w for w, _ in solved]), np.stack([b for _, b in solved])
     weights, bias = with_naive((weights, bias), examples, recipe, spec)
-    slot = np.zeros(max(spec.season_length, 1), np.int64)
+    slot = np.zeros(spec.season, np.int64)
     if recipe.aligned:
-        slot = np.full(max(spec.season_length, 1), -1, np.int64)
+        slot = np.full(spec.season, -1, np.int64)
         slot[list(slots)] = np.arange(len(slots))
     low, high = examples.bounds(origin)
     return LinearPath(
@@ -146,6 +148,7 @@ def _path(
         high=high,
         yard=examples.yard,
         by="series" if recipe.local is not None else "phase",
+        reach=examples.reach(origin),
     )
 
 
@@ -154,12 +157,3 @@ def _slots(examples: Examples, recipe: Recipe, phases: Integers | None) -> list[
     if not recipe.aligned:
         return [POOLED]
     return [int(phase) for phase in np.unique(examples.phase if phases is None else phases)]
-
-
-def _require_windows(examples: Examples) -> None:
-    if not len(examples.rows):
-        raise HistoryTooShort(
-            "no training window fits into the history; lookback and horizon are too long for it",
-            field="horizon",
-            next_step="send more rows, or shorten the horizon",
-        )

@@ -11,7 +11,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.design import Design, design_for
 from mcp_forecast_engine.models.features import Layout, inputs_at, layout_for, phase_of
 from mcp_forecast_engine.models.ridge_recipe import Recipe
-from mcp_forecast_engine.models.scaling import FURTHEST, Transform, Yardstick, local_scale
+from mcp_forecast_engine.models.scaling import FURTHEST, Transform, Yardstick, growth_of, local_scale, reach_of, widened
 from mcp_forecast_engine.models.spec import ForecastSpec
 from mcp_forecast_engine.models.windows import TrainingWindows, before, training_windows
 
@@ -20,7 +20,7 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 POOLED = -1
-_CHUNK = 2_048
+_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Examples:
     """R training windows of a panel, in the order of series and then from new to old.
 
     rows: (R, p), targets: (R, H), in each window's units. series, origin, phase: int64 (R). first: int64 (S), the first
-    origin a window of each series may have. p and H as design and layout say.
+    origin a window of each series may have. growth: (R), see `growth_of`. p and H as design and layout say.
     """
 
     layout: Layout
@@ -41,6 +41,7 @@ class Examples:
     origin: Integers
     phase: Integers
     first: Integers
+    growth: Floats
 
     def at(self, origin: Integers, recent: float, slot: int) -> Booleans:
         """The windows that had ended at `origin` (S; -1: series left out), of the recent part asked for, in one slot.
@@ -57,8 +58,11 @@ class Examples:
         """The range of the targets seen before `origin` with its margin, (H) each: no forecast lies beyond."""
         seen = self.targets[self.at(origin, 1.0, POOLED)]
         low, high = seen.min(axis=0, initial=np.inf), seen.max(axis=0, initial=-np.inf)
-        margin = 0.5 * (high - low) + 0.1
-        return low - margin, high + margin
+        return widened(low, high, self.transform)
+
+    def reach(self, origin: Integers) -> float:
+        """How many times the largest value of its lookback a forecast may be, from the targets before `origin` (S)."""
+        return reach_of(self.growth[self.at(origin, 1.0, POOLED)], self.transform)
 
 
 def gather(
@@ -85,11 +89,12 @@ def gather(
     yard = recipe.yardstick(known, spec)
     if recipe.local is not None or yard.by_series:
         layout = replace(layout, series=panel.unique_id)
-    design = design_for(known if seen is None else before(panel, seen), layout, by_season=recipe.aligned)
+    wider = known if seen is None or np.array_equal(seen, learn) else before(panel, seen)
+    design = design_for(wider, layout, by_season=recipe.aligned)
     windows = training_windows(
         panel, wide, until=until, by_season=recipe.aligned, phases=phases, by_series=recipe.local is not None, thin=thin
     )
-    rows, targets, usable = _read(panel, windows, layout, design, recipe.transform, yard, dtype=dtype)
+    rows, targets, usable, growth = _read(panel, windows, layout, design, recipe.transform, yard, dtype=dtype)
     # A flat lookback has no units of its own: it would drown the others. Where all are flat before `learn`, they stay:
     # a product on the shelf for a week, after a year of zeros, has nothing else to be fitted on at first.
     early = windows.origin + spec.horizon <= learn[windows.series]
@@ -108,6 +113,7 @@ def gather(
         origin=windows.origin[kept],
         phase=windows.phase[kept],
         first=first,
+        growth=growth[kept],
     )
 
 
@@ -126,12 +132,12 @@ def _read(
     yard: Yardstick,
     *,
     dtype: type,
-) -> tuple[Floats, Floats, Booleans]:
-    """Regressors and targets of the windows, and which have units of their own; in chunks, for the memory's sake."""
+) -> tuple[Floats, Floats, Booleans, Floats]:
+    """Regressors, targets, which windows have units of their own, and growth; in chunks, for the memory's sake."""
     p = len(design.penalty_shares(layout, 1.0))
     rows: Floats = np.empty((len(windows), p), dtype)
     targets: Floats = np.empty((len(windows), layout.horizon), dtype)
-    usable = np.ones(len(windows), bool)
+    usable, growth = np.ones(len(windows), bool), np.zeros(len(windows))
     for start in range(0, len(windows), _CHUNK):
         part = slice(start, start + _CHUNK)
         series, origin = windows.series[part], windows.origin[part]
@@ -141,4 +147,5 @@ def _read(
         rows[part] = design.rows(inputs, scale, layout)
         targets[part] = np.clip(scale.forward(truth), -FURTHEST, FURTHEST)
         usable[part] = ~scale.flat
-    return rows, targets, usable
+        growth[part] = growth_of(inputs.target, truth)
+    return rows, targets, usable, growth

@@ -161,10 +161,23 @@ def tail_of(panel: Panel, layout: Layout) -> tuple[Inputs, Integers]:
     _require_columns(panel, layout)
     lengths, h = panel.lengths, layout.horizon
     if np.any(lengths < 1):
-        raise HistoryTooShort("a series has no rows; at least one is needed", field="series")
+        raise HistoryTooShort(
+            "a series has no rows; at least one is needed", field="dataset_id", allowed="one row per series, at least",
+            next_step="leave that series out, or add its history",
+        )  # fmt: skip
     future = {name: panel.future[name][:, :h] for name in layout.known_future}
     series, ds = np.arange(len(lengths), dtype=np.int64), tail_stamps(panel, h)
     return _assemble(panel, layout, series=series, origin=lengths, ds=ds, future=future), ds
+
+
+def past_at(panel: Panel, layout: Layout, origin: Integers) -> tuple[Floats, Floats]:
+    """What is read before one origin of every series: target (S, lookback) and covariates (S, past, H).
+
+    origin: int64 (S), steps of history, at least 1.
+    """
+    columns = (panel.y, *(panel.covariates[name] for name in layout.cov_hist))
+    target, *past = _past_of(columns, panel.offsets[:-1], origin, layout)
+    return target, _side_by_side(past, (len(origin), layout.past))
 
 
 def tail_stamps(panel: Panel, horizon: int) -> Integers:
@@ -266,5 +279,6 @@ def _require_columns(panel: Panel, layout: Layout) -> None:
             "also when fewer are forecast",
             field="future",
             allowed=list(layout.known_future),
-            next_step=f"send {layout.horizon} future rows per series with these columns, or use the target-only model",
+            next_step=f"send {layout.horizon} future rows per series with these columns, or "
+            "forecast with a training run that was asked for covariates=[]",
         )

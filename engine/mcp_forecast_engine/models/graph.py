@@ -62,7 +62,7 @@ class Graph:
         return name
 
     def node(self, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
-        """Add a node and return the name of its last output."""
+        """Add a node and return the name of its first output."""
         names = [f"n{len(self._nodes)}_{i}" for i in range(outputs)]
         self._nodes.append(helper.make_node(op, list(inputs), names, **attributes))
         return names[0]
@@ -70,6 +70,20 @@ class Graph:
     def mean(self, source: str, axis: int, *, keep: bool) -> str:
         """Average over an axis."""
         return self.node("ReduceMean", source, self.constant([axis], np.int64), keepdims=int(keep))
+
+    def asinh(self, source: str) -> str:
+        """Inverse hyperbolic sine of doubles: sign(x) log(|x| + sqrt(x² + 1)).
+
+        The runtime's own Asinh knows floats alone, and this form loses nothing where x is negative.
+        """
+        size, one = self.node("Abs", source), self.constant(1.0, np.float64)
+        root = self.node("Sqrt", self.node("Add", self.node("Mul", source, source), one))
+        return self.node("Mul", self.node("Sign", source), self.node("Log", self.node("Add", size, root)))
+
+    def sinh(self, source: str) -> str:
+        """Hyperbolic sine of doubles, (exp(x) - exp(-x)) / 2: the runtime's own knows floats alone."""
+        both = self.node("Sub", self.node("Exp", source), self.node("Exp", self.node("Neg", source)))
+        return self.node("Mul", both, self.constant(0.5, np.float64))
 
     def cast(self, source: str, to: int) -> str:
         """Change the element type."""

@@ -12,8 +12,8 @@ from mcp_forecast_engine.models.design import Design
 from mcp_forecast_engine.models.design_nodes import write_rows
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
-from mcp_forecast_engine.models.scaling import MEASURED, LocalScale, Transform, Yardstick, local_scale
-from mcp_forecast_engine.models.scaling_nodes import write_scale
+from mcp_forecast_engine.models.scaling import MEASURED, LocalScale, Transform, Yardstick, local_scale, within_reach
+from mcp_forecast_engine.models.scaling_nodes import write_scale, write_within_reach
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -27,7 +27,7 @@ class LinearPath:
     weights: (P, p, horizon), bias: (P, horizon). by: "phase", set = slot[phase], or "series", set = series + 1, the
     first one for series that were not trained on. slot: int64 (m), which of the P sets a phase uses; -1: not fitted.
     yard: what of the units is constant, for all windows or by series. low, high: (horizon), the range of z seen in
-    training and a margin around it; no extrapolation beyond.
+    training and a margin around it; no extrapolation beyond. reach: see `within_reach`.
     """
 
     family: str
@@ -41,6 +41,7 @@ class LinearPath:
     high: Floats
     yard: Yardstick = MEASURED
     by: Literal["phase", "series"] = "phase"
+    reach: float = np.inf
 
     def scale(self, inputs: Inputs) -> LocalScale:
         """The units of each window."""
@@ -60,7 +61,7 @@ class LinearPath:
 
     def point(self, inputs: Inputs) -> Floats:
         """The forecast in the series' units, (B, horizon)."""
-        return self.scale(inputs).inverse(self.centre(inputs))
+        return within_reach(self.scale(inputs).inverse(self.centre(inputs)), inputs.target, self.reach)
 
     def write(self, graph: Graph, ports: Ports) -> str:
         """The nodes of `point`; raises ValueError where the fit does not cover every phase."""
@@ -69,7 +70,8 @@ class LinearPath:
             raise ValueError("only a model fitted for every phase can be exported")
         scale, lags = write_scale(graph, ports.target, self.transform, self.yard, ports.series)
         rows = write_rows(graph, self.design, self.layout, ports, lags)
-        return scale.inverse(graph, self._write_centre(graph, rows, ports))
+        y = scale.inverse(graph, self._write_centre(graph, rows, ports))
+        return write_within_reach(graph, y, ports.target, self.reach)
 
     def _write_centre(self, g: Graph, rows: str, ports: Ports) -> str:
         if len(self.weights) > 1:

@@ -15,7 +15,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.array_tensor import ArrayTensor, array
 from mcp_forecast_engine.models.ces import ces_path
 from mcp_forecast_engine.models.ets import ets_path
-from mcp_forecast_engine.models.features import Inputs, Layout, inputs_at, layout_for
+from mcp_forecast_engine.models.features import Inputs, Layout, layout_for
 from mcp_forecast_engine.models.forecaster import Settings
 from mcp_forecast_engine.models.graph import Graph, Ports
 from mcp_forecast_engine.models.graph_scan import graph_tensor, written
@@ -24,7 +24,7 @@ from mcp_forecast_engine.models.season_totals import drawn
 from mcp_forecast_engine.models.spec import ForecastSpec
 from mcp_forecast_engine.models.tensor import Tensor
 from mcp_forecast_engine.models.theta import theta_path
-from mcp_forecast_engine.models.windows import seasonal_change
+from mcp_forecast_engine.models.validation import validation_windows
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -115,7 +115,8 @@ class LocalFamily:
         allowed = list({_key(c): c for c in ({**candidate, **asked} for candidate in cls.candidates)}.values())
         if len(allowed) == 1 or not origins:
             return dict(allowed[0])
-        losses = [_loss(cls.fit(panel, spec, settings), panel, spec, origins) for settings in allowed]
+        windows = validation_windows(panel, spec, origins)
+        losses = [windows.loss(cls.fit(panel, spec, settings)) for settings in allowed]
         return dict(allowed[int(np.argmin(losses))])
 
     @classmethod
@@ -170,18 +171,3 @@ class Ets(LocalFamily):
 
 def _key(settings: Settings) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(settings.items()))
-
-
-def _loss(model: LocalModel, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers]) -> float:
-    """Mean absolute error over observed steps, each series in units of its seasonal change before the windows."""
-    table = np.stack(origins)
-    until = np.where((table >= 0).any(axis=0), np.where(table >= 0, table, table.max()).min(axis=0), panel.lengths)
-    change = seasonal_change(panel, spec.season_length, until)
-    usual = float(np.nanmedian(change)) if np.isfinite(change).any() else 1.0
-    change = np.where(np.nan_to_num(change) > 0, change, usual or 1.0)
-    window, series = np.nonzero(table >= 0)
-    origin = table[window, series]
-    place = (panel.offsets[series] + origin)[:, None] + np.arange(spec.horizon)
-    error = np.abs(model.point(inputs_at(panel, model.layout, series, origin)) - panel.y[place])
-    weight = panel.observed[place] / change[series][:, None]
-    return float((error * weight).sum() / max(panel.observed[place].sum(), 1))

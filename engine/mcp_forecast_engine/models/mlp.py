@@ -13,7 +13,7 @@ from mcp_forecast_engine.models.forecaster import Settings
 from mcp_forecast_engine.models.network_fit import fit_network
 from mcp_forecast_engine.models.network_path import Layers, NetworkPath
 from mcp_forecast_engine.models.network_settings import chosen, settings_for
-from mcp_forecast_engine.models.network_training import Recipe, train
+from mcp_forecast_engine.models.network_training import TrainingSettings, train
 from mcp_forecast_engine.models.network_windows import Lessons
 from mcp_forecast_engine.models.spec import ForecastSpec
 
@@ -50,5 +50,5 @@ def _fit(
     return fit_network(Mlp.family, panel, spec, settings, _train, phases=phases, until=until)
 
 
-def _train(lessons: Lessons, start: tuple[Singles, Singles], recipe: Recipe, spec: ForecastSpec) -> Layers:
-    return train(lessons.rows, lessons.z, lessons.weight, start, recipe)
+def _train(lessons: Lessons, start: tuple[Singles, Singles], training: TrainingSettings, spec: ForecastSpec) -> Layers:
+    return train(lessons.rows, lessons.z, lessons.weight, start, training)

@@ -9,23 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.models.features import layout_for
 from mcp_forecast_engine.models.forecaster import Settings
 from mcp_forecast_engine.models.network_path import Body, NetworkPath
 from mcp_forecast_engine.models.network_rows import rows_for
-from mcp_forecast_engine.models.network_settings import recipe_of
-from mcp_forecast_engine.models.network_training import Recipe
+from mcp_forecast_engine.models.network_settings import training_of
+from mcp_forecast_engine.models.network_training import TrainingSettings
 from mcp_forecast_engine.models.network_units import units_for
 from mcp_forecast_engine.models.network_windows import Lessons, lessons_of
 from mcp_forecast_engine.models.regression import one_thread
 from mcp_forecast_engine.models.spec import ForecastSpec
-from mcp_forecast_engine.models.windows import TrainingWindows, training_windows
+from mcp_forecast_engine.models.windows import TrainingWindows, before, no_window, training_windows
 
 Singles = NDArray[np.float32]
 Integers = NDArray[np.int64]
 # Lessons, the ridge's weights (p, h) and bias (h), how long to train, the question → the trained layers.
-Train = Callable[[Lessons, tuple[Singles, Singles], Recipe, ForecastSpec], Body]
+Train = Callable[[Lessons, tuple[Singles, Singles], TrainingSettings, ForecastSpec], Body]
 
 _CHUNK = 4_096
 
@@ -42,16 +41,18 @@ def fit_network(
 ) -> NetworkPath:
     """Fit on windows that end before `until` (S), at the phases asked for; HistoryTooShort where no window fits."""
     spec = replace(spec, lookback=settings["lookback"])
-    layout = layout_for(spec, panel.axis)
-    rows = rows_for(panel, layout)
-    windows = network_windows(panel, spec, settings, phases=phases, until=until)
     units = units_for(panel, settings, lookback=spec.lookback, until=until)
+    layout = layout_for(spec, panel.axis)
+    if units.scale == "raw":  # constants are those of the series trained on: another one has units of its own
+        layout = replace(layout, series=panel.unique_id)
+    rows = rows_for(before(panel, until), layout)
+    windows = network_windows(panel, spec, settings, phases=phases, until=until)
     lessons = lessons_of(panel, windows, layout, units, rows, weigh=settings["weigh"])
-    recipe = recipe_of(settings, len(lessons.rows), phases_of(windows, settings))
-    layers = train(lessons, linear_start(lessons, settings["penalty"]), recipe, spec)
+    training = training_of(settings, len(lessons.rows), phases_of(windows, settings))
+    layers = train(lessons, linear_start(lessons, settings["penalty"]), training, spec)
     return NetworkPath(
         family, layout, units, rows, lessons.standard, layers, low=lessons.low, high=lessons.high,
-        phases=covered(windows, settings, layout.season_length),
+        reach=lessons.reach, phases=covered(windows, settings, layout.season_length),
     )  # fmt: skip
 
 
@@ -66,11 +67,7 @@ def network_windows(
     every = -(-len(windows) // settings.get("most", len(windows) or 1))
     windows = windows.where(np.arange(len(windows)) % max(every, 1) == 0)
     if not len(windows):
-        raise HistoryTooShort(
-            "no training window fits into the history; lookback and horizon are too long for it",
-            field="horizon",
-            next_step="send more rows, or shorten the horizon",
-        )
+        raise no_window(spec, until)
     return windows
 
 

@@ -14,6 +14,8 @@ from mcp_forecast_engine.models.network_rows import Rows
 from mcp_forecast_engine.models.network_standard import Standard
 from mcp_forecast_engine.models.network_units import Units
 from mcp_forecast_engine.models.regression import one_thread
+from mcp_forecast_engine.models.scaling import within_reach
+from mcp_forecast_engine.models.scaling_nodes import write_within_reach
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -73,7 +75,7 @@ class NetworkPath:
     """Regressors of a window, standardised, through the layers, clipped to what training saw, back to its units.
 
     low, high: (h), the range of a forecast in the window's units. phases: of the first forecast step that it learned;
-    () for all of them.
+    () for all of them. reach: see `within_reach`.
     """
 
     family: str
@@ -85,6 +87,7 @@ class NetworkPath:
     low: Floats
     high: Floats
     phases: tuple[int, ...] = ()
+    reach: float = np.inf
 
     def point(self, inputs: Inputs) -> Floats:
         """The forecast in the series' units, (B, horizon)."""
@@ -92,19 +95,19 @@ class NetworkPath:
         with one_thread():
             for start in range(0, len(inputs), _CHUNK):
                 part = inputs.take(slice(start, start + _CHUNK))
-                units = self.units.measure(part.target)
+                units = self.units.measure(part.target, part.series)
                 x = self.standard.of(self.rows.of(part, units, self.layout), units)
                 z = np.clip(self.layers.of(x).astype(_F64), self.low, self.high)
-                found[start : start + _CHUNK] = units.inverse(z)
+                found[start : start + _CHUNK] = within_reach(units.inverse(z), part.target, self.reach)
         return found
 
     def write(self, graph: Graph, ports: Ports) -> str:
         """The nodes of `point`."""
-        units = self.units.write(graph, ports.target)
+        units = self.units.write(graph, ports.target, ports.series)
         x = self.standard.write(graph, self.rows.write(graph, self.layout, ports, units), units)
         z = self.layers.write(graph, x)
         z = graph.node("Min", graph.node("Max", z, graph.constant(self.low, _F32)), graph.constant(self.high, _F32))
-        return units.inverse(graph, z)
+        return write_within_reach(graph, units.inverse(graph, z), ports.target, self.reach)
 
 
 def silu(a: Singles) -> Singles:

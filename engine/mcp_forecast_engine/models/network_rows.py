@@ -12,14 +12,13 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.design import block_means
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
+from mcp_forecast_engine.models.levels import levels_of
 from mcp_forecast_engine.models.network_units import UnitNodes, WindowUnits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 _F32 = np.float32
 
-_FEW_LEVELS = 8
-_MOST_LEVELS = 64
 # Columns that covariates may have ahead, and as many behind: a fit's cost grows with them.
 _MOST_COLUMNS = 700
 _LONGEST_ONE_HOT = 48
@@ -69,14 +68,11 @@ def columns_for(panel: Panel, names: tuple[str, ...]) -> Columns:
     levels: list[tuple[int, float, float]] = []
     for name in sorted(names):
         place, values = names.index(name), panel.covariates[name]
-        found, counts = np.unique(values, return_counts=True)
-        few = len(found) <= 2 or (len(found) <= _FEW_LEVELS and bool(np.all(found == np.round(found))))
-        if few or name in panel.categories:
-            kept = np.sort(found[np.argsort(-counts, kind="stable")[:_MOST_LEVELS]])
-            half = 0.5 * float(np.diff(found).min()) if len(found) > 1 else 0.5
-            levels += [(place, float(value), half) for value in (kept[1:] if len(kept) == 2 else kept)]
-        else:
+        found = levels_of(values, categorical=name in panel.categories)
+        if found is None:
             ranges.append((place, float(values.min()), float(values.max())))
+        else:
+            levels += [(place, float(level), found[1]) for level in found[0]]
     r, v = np.array(ranges, np.float64).reshape(-1, 3), np.array(levels, np.float64).reshape(-1, 3)
     return Columns(
         r[:, 0].astype(np.int64), r[:, 1], r[:, 2], v[:, 0].astype(np.int64), level=v[:, 1], half_gap=v[:, 2]

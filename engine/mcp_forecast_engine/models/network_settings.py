@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.models.features import inputs_at, phase_of
 from mcp_forecast_engine.models.forecaster import FittedModel, Settings
-from mcp_forecast_engine.models.network_training import Recipe
+from mcp_forecast_engine.models.network_training import TrainingSettings
 from mcp_forecast_engine.models.spec import ForecastSpec
-from mcp_forecast_engine.models.windows import seasonal_change
+from mcp_forecast_engine.models.validation import validation_windows
 
-Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 # Windows fitted at one phase of the season are few and overfit soon; windows at every origin are many.
@@ -80,7 +78,7 @@ def settings_for(panel: Panel, spec: ForecastSpec, asked: Settings) -> dict[str,
     there is no season; they become lookback and span, in steps. scale, bend: see `Units`. visits: windows shown in
     training. weigh: windows count as their spread to this power: 0 as equals, 1 as in the series' units.
     """
-    m, h = max(spec.season_length, 1), spec.horizon
+    m, h = spec.season, spec.horizon
     origins = asked.get("origins", "aligned" if m > 1 and len(panel.unique_id) < _MANY_SERIES else "every")
     many = len(panel.unique_id) >= _MANY_SERIES
     rule = {**_COMMON, **(_MANY if many else _ALIGNED if origins == "aligned" else _EVERY), "origins": origins}
@@ -101,54 +99,24 @@ def chosen(
     found = {key: value[0] if _open(value) else value for key, value in settings.items()}
     if not origins:
         return found
-    exam = Exam.at(panel, spec, origins)
+    windows = validation_windows(panel, spec, origins, most=_MOST_SCORED)
+    phases = np.unique(windows.phase)
     short = {"visits": int(_TRIAL * found["visits"]), "seeds": min(_TRIAL_SEEDS, found["seeds"])}
     short["most"] = int(short["visits"] / _TRIAL_PASSES)
     for key in sorted(key for key, value in settings.items() if _open(value)):
         losses = []
         for option in settings[key]:
             trial = {**found, **short, key: option}
-            losses.append(exam.loss(train(panel, spec, trial, phases=exam.phases, until=exam.until)))
+            losses.append(windows.loss(train(panel, spec, trial, phases=phases, until=windows.until)))
         found[key] = settings[key][int(np.argmin(losses))]
     return found
 
 
-class Exam:
-    """Validation windows and what became of them: scaled absolute error, as evaluations score it."""
-
-    def __init__(self, panel: Panel, horizon: int, series: Integers, origin: Integers, until: Integers, m: int) -> None:
-        """series, origin: (B) windows; until: (S) steps that a fit may see."""
-        self._panel, self._series, self._origin = panel, series, origin
-        self.until = until
-        self._place = (panel.offsets[series] + origin)[:, None] + np.arange(horizon)
-        self.phases = np.unique(phase_of(panel.ds[self._place[:, 0]], panel.axis, m))
-        change = seasonal_change(panel, m, until)
-        usual = float(np.nanmedian(change)) if np.isfinite(change).any() else 1.0
-        change = np.where(np.nan_to_num(change) > 0, change, usual or 1.0)
-        self._weight = panel.observed[self._place] / change[series][:, None]
-
-    @classmethod
-    def at(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers]) -> Exam:
-        """The windows at `origins`, thinned evenly where they are many."""
-        table = np.stack(origins)
-        first = np.where(table >= 0, table, panel.lengths).min(axis=0)
-        window, series = np.nonzero(table >= 0)
-        kept = slice(None, None, -(-len(window) // _MOST_SCORED) or 1)
-        window, series = window[kept], series[kept]
-        return cls(panel, spec.horizon, series, table[window, series], first, max(spec.season_length, 1))
-
-    def loss(self, model: FittedModel) -> float:
-        """Mean absolute error in units of each series' seasonal change."""
-        found = model.point(inputs_at(self._panel, model.layout, self._series, self._origin))
-        error = np.abs(found - self._panel.y[self._place]) * self._weight
-        return float(error.sum() / max(int((self._weight > 0).sum()), 1))
-
-
-def recipe_of(settings: Settings, count: int, phases: int) -> Recipe:
+def training_of(settings: Settings, count: int, phases: int) -> TrainingSettings:
     """How to train on `count` windows of so many phases: small histories are shown less often, in smaller batches."""
     batch = min(int(settings["batch"]), max(count // _FEWEST_BATCHES, 8))
     visits = min(settings["visits"] * min(phases, _MOST_PHASES), _MOST_PASSES * count)
-    return Recipe(
+    return TrainingSettings(
         hidden=int(settings["hidden"]),
         seeds=int(settings["seeds"]),
         steps=max(int(visits) // batch, 1),

@@ -10,6 +10,8 @@ from onnx import TensorProto
 
 from mcp_forecast_engine.models.graph import Graph
 from mcp_forecast_engine.models.network_units import UnitNodes, WindowUnits
+from mcp_forecast_engine.models.scaling import divisor
+from mcp_forecast_engine.models.scaling_nodes import write_divisor
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -57,7 +59,7 @@ class Standard:
             return known
         # In doubles until it is standardised: a large level hardly varies.
         mean, factor, low, high = (g.constant(row, _F64) for row in self.context)
-        both = g.node("Concat", units.level, g.node("Log", units.spread), axis=1)
+        both = g.node("Concat", units.level, g.node("Log", write_divisor(g, units.spread)), axis=1)
         clipped = g.node("Min", g.node("Max", both, low), high)
         around = g.cast(g.node("Mul", g.node("Sub", clipped, mean), factor), TensorProto.FLOAT)
         return g.node("Concat", known, around, axis=1)
@@ -65,7 +67,7 @@ class Standard:
 
 def measures(units: WindowUnits) -> Floats:
     """Level and log spread of windows, (B, 2)."""
-    return np.concatenate([units.level, np.log(units.spread)], axis=1)
+    return np.concatenate([units.level, np.log(divisor(units.spread))], axis=1)
 
 
 def standard_for(rows: Singles, shift: Floats, both: Floats, *, lags: int, constant_units: bool) -> Standard:

@@ -24,7 +24,7 @@ _BANK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSettings:
     """How long and how strongly to train.
 
     hidden: units per layer. seeds: networks side by side. steps: updates. batch: windows per update. rate: the peak of
@@ -65,7 +65,9 @@ class Dropout:
         return a * self._bank[start : start + a.numel()].view(a.shape)
 
 
-def train(rows: Singles, z: Singles, weight: Singles, start: tuple[Singles, Singles], recipe: Recipe) -> Layers:
+def train(
+    rows: Singles, z: Singles, weight: Singles, start: tuple[Singles, Singles], training: TrainingSettings
+) -> Layers:
     """Train on windows (W, p) and targets (W, h), each counted `weight` (W), from a linear start, weights (p, h) and
     bias (h). The last layer starts at zero, so training begins at the linear start. Loss: weighted absolute error.
     """
@@ -73,12 +75,12 @@ def train(rows: Singles, z: Singles, weight: Singles, start: tuple[Singles, Sing
 
     skip, bias = start
     p, h = skip.shape
-    size, seeds = recipe.hidden, recipe.seeds
-    draw = torch.Generator().manual_seed(recipe.seed)
+    size, seeds = training.hidden, training.seeds
+    draw = torch.Generator().manual_seed(training.seed)
     w1, w2 = drawn(draw, p, seeds * size, fan=p), drawn(draw, seeds, size, size, fan=size)
     b1, b2 = zeros(seeds * size), zeros(seeds, 1, size)
     w3, ws, bs = zeros(seeds, size, h), zeros(p, seeds * h), zeros(seeds * h)
-    thin = Dropout(recipe.dropout, draw, min(recipe.batch, len(rows)) * seeds * size)
+    thin = Dropout(training.dropout, draw, min(training.batch, len(rows)) * seeds * size)
     silu = torch.nn.functional.silu
 
     def rest(x: torch.Tensor) -> torch.Tensor:
@@ -89,11 +91,11 @@ def train(rows: Singles, z: Singles, weight: Singles, start: tuple[Singles, Sing
         return torch.baddbmm(linear, a, w3)
 
     groups = [
-        {"params": [w1, w2, w3], "weight_decay": recipe.decay, "scale": 1.0},
+        {"params": [w1, w2, w3], "weight_decay": training.decay, "scale": 1.0},
         {"params": [b1, b2], "weight_decay": 0.0, "scale": 1.0},
-        {"params": [ws, bs], "weight_decay": recipe.skip_decay, "scale": recipe.skip_rate},
+        {"params": [ws, bs], "weight_decay": training.skip_decay, "scale": training.skip_rate},
     ]
-    descend(rest, groups, rows, z - (rows @ skip + bias), weight, recipe, draw)
+    descend(rest, groups, rows, z - (rows @ skip + bias), weight, training, draw)
     return Layers(
         skip=skip + as_array(ws).reshape(p, seeds, h).mean(axis=1),
         bias=bias + as_array(bs).reshape(seeds, h).mean(axis=0),
@@ -111,7 +113,7 @@ def descend(
     rows: Singles,
     wanted: Singles,
     weight: Singles,
-    recipe: Recipe,
+    training: TrainingSettings,
     draw: torch.Generator,
 ) -> None:
     """Minimise the weighted absolute error of `rest`, (B, p) to (S, B, h), against wanted (W, h), on one thread."""
@@ -119,16 +121,16 @@ def descend(
 
     with one_torch_thread():
         x, y, share = (torch.from_numpy(np.ascontiguousarray(a)) for a in (rows, wanted, weight[:, None]))
-        optimiser = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99), fused=True)
-        batch = min(recipe.batch, len(rows))
+        optimiser = torch.optim.AdamW(groups, lr=training.rate, betas=(0.9, 0.99), fused=True)
+        batch = min(training.batch, len(rows))
         order, place = torch.randperm(len(rows), generator=draw), 0
-        for step in range(recipe.steps):
+        for step in range(training.steps):
             if place + batch > len(rows):
                 order, place = torch.randperm(len(rows), generator=draw), 0
             part = order[place : place + batch]
             place += batch
             for group in optimiser.param_groups:
-                group["lr"] = recipe.rate * group["scale"] * one_cycle(step, recipe.steps)
+                group["lr"] = training.rate * group["scale"] * one_cycle(step, training.steps)
             loss = ((rest(x[part]) - y[part]).abs() * share[part]).mean(dim=(1, 2)).sum()
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -12,9 +12,12 @@ from onnx import TensorProto
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.graph import Graph
-from mcp_forecast_engine.models.scaling import FLAT, LOG_UNIT, TINY
+from mcp_forecast_engine.models.scaling import FLAT, LOG_UNIT, TINY, UNKNOWN, Stillness, divisor, spread_of
+from mcp_forecast_engine.models.scaling_nodes import write_divisor, write_lift
+from mcp_forecast_engine.models.windows import earlier_targets
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Bend = Literal["identity", "log", "asinh"]
 Scale = Literal["window", "last", "raw"]
 _F64 = np.float64
@@ -25,10 +28,11 @@ class Units:
     """How windows are measured.
 
     scale: "window" (mean and spread of the last `span` steps), "last" (the last value and the same spread) or
-    "raw" (level and spread of the training part, the same for every window).
+    "raw" (level and spread of the training part, the same for every window of its series; others have "window").
     bend: "log" works on log(1 + y / (0.1 mean)) before the measure, only for targets that are never negative;
     "asinh" bends what was measured, so that spikes of either sign weigh less; "identity" does neither.
-    unit, level, spread: constants of the training part; only "raw" reads them.
+    unit, level, spread: constants of the training part; only "raw" reads them. stillness: what is usual where a window
+    hardly moves.
     """
 
     bend: Bend
@@ -37,52 +41,51 @@ class Units:
     unit: float = 1.0
     level: float = 0.0
     spread: float = 1.0
+    stillness: Stillness = UNKNOWN
 
-    def measure(self, target: Floats) -> WindowUnits:
-        """Measure lookbacks (B, L); a flat one takes its level as spread, so that nothing is divided by zero."""
+    def measure(self, target: Floats, series: Integers | None = None) -> WindowUnits:
+        """Measure lookbacks (B, L); one that hardly moves takes the spread that is usual for its size.
+
+        series: int64 (B), -1: none of those that "raw" learned from, which is measured; None: all are among them.
+        """
         size = len(target)
         if self.scale == "raw":
             unit, level, spread = (np.full((size, 1), value) for value in (self.unit, self.level, self.spread))
-            return WindowUnits(self.bend, unit, level, spread, np.zeros(size, bool))
-        unit = np.ones((size, 1))
-        if self.bend == "log":
-            mean = np.abs(target).mean(axis=1, keepdims=True)
-            unit = np.where(mean > TINY, mean, 1.0) * LOG_UNIT
+            fixed = WindowUnits(self.bend, unit, level, spread, np.zeros(size, bool))
+            if series is None or np.all(series >= 0):
+                return fixed
+            return fixed.where(series >= 0, replace(self, scale="window").measure(target))
+        unit = _unit_of(target) if self.bend == "log" else np.ones((size, 1))
         recent = _before(target[:, -self.span :], unit, self.bend)
-        centre = recent.mean(axis=1, keepdims=True)
-        spread = np.sqrt(((recent - centre) ** 2).mean(axis=1, keepdims=True))
-        own = np.abs(centre)
-        flat = spread <= FLAT * own + TINY
-        spread = np.where(flat, np.where(own > TINY, own, 1.0), spread)
-        level = recent[:, -1:] if self.scale == "last" else centre
+        own, root, flat = spread_of(recent)
+        spread, _ = self.stillness.lift(own, root, flat)
+        level = recent[:, -1:] if self.scale == "last" else recent.mean(axis=1, keepdims=True)
         return WindowUnits(self.bend, unit, level, spread, flat[:, 0])
 
-    def write(self, g: Graph, target: str) -> UnitNodes:
-        """The nodes of `measure`, in doubles: a large level must not swallow a small spread."""
+    def write(self, g: Graph, target: str, series: str = "") -> UnitNodes:
+        """The nodes of `measure`, in doubles: a large level must not swallow a small spread; series: as a port's."""
         y = g.cast(target, TensorProto.DOUBLE)
         if self.scale == "raw":
             unit, level, spread = (g.constant([[v]], _F64) for v in (self.unit, self.level, self.spread))
-            return UnitNodes(self.bend, y, unit, level, spread)
+            fixed = UnitNodes(self.bend, y, unit, level, spread)
+            return fixed.where(g, series, replace(self, scale="window").write(g, target)) if series else fixed
         unit, one, tiny = g.constant([[1.0]], _F64), g.constant(1.0, _F64), g.constant(TINY, _F64)
         if self.bend == "log":
             mean = g.mean(g.node("Abs", y), 1, keep=True)
             mean = g.node("Where", g.node("Greater", mean, tiny), mean, one)
             unit = g.node("Mul", mean, g.constant(LOG_UNIT, _F64))
         recent = _write_before(g, _last(g, y, self.span), unit, self.bend)
-        centre = g.mean(recent, 1, keep=True)
-        off = g.node("Sub", recent, centre)
-        spread = g.node("Sqrt", g.mean(g.node("Mul", off, off), 1, keep=True))
-        own = g.node("Abs", centre)
-        limit = g.node("Add", g.node("Mul", own, g.constant(FLAT, _F64)), tiny)
-        instead = g.node("Where", g.node("Greater", own, tiny), own, one)
-        spread = g.node("Where", g.node("LessOrEqual", spread, limit), instead, spread)
-        level = _last(g, recent, 1) if self.scale == "last" else centre
+        spread, _ = write_lift(g, recent, self.stillness)
+        level = _last(g, recent, 1) if self.scale == "last" else g.mean(recent, 1, keep=True)
         return UnitNodes(self.bend, y, unit, level, spread)
 
 
 def units_for(panel: Panel, settings: Mapping[str, Any], *, lookback: int, until: NDArray[np.int64]) -> Units:
     """The units that settings ask for; "raw" learns its constants from the steps before `until` (S)."""
     units = Units(settings["bend"], settings["scale"], min(settings["span"] or lookback, lookback))
+    span = units.span if units.scale != "raw" else lookback
+    before = earlier_targets(panel, lookback, until)
+    units = replace(units, stillness=Stillness.of_bent(_before(before, _unit_of(before), units.bend)[:, -span:]))
     if units.scale != "raw":
         return units
     y = np.concatenate([panel.y[a : a + n] for a, n in zip(panel.offsets[:-1], until, strict=True)])
@@ -106,8 +109,14 @@ class WindowUnits:
 
     def forward(self, y: Floats) -> Floats:
         """(B, n) in the series' units to (B, n) in the window's units."""
-        z = (_before(y, self.unit, self.bend) - self.level) / self.spread
+        z = (_before(y, self.unit, self.bend) - self.level) / divisor(self.spread)
         return np.arcsinh(z) if self.bend == "asinh" else z
+
+    def where(self, known: NDArray[np.bool_], other: WindowUnits) -> WindowUnits:
+        """These units where `known` (B), and the other ones elsewhere."""
+        mine, theirs = ((one.unit, one.level, one.spread) for one in (self, other))
+        unit, level, spread = (np.where(known[:, None], a, b) for a, b in zip(mine, theirs, strict=True))
+        return WindowUnits(self.bend, unit, level, spread, np.where(known, self.flat, other.flat))
 
     def inverse(self, z: Floats) -> Floats:
         """(B, n) in the window's units back to the series' units."""
@@ -127,18 +136,33 @@ class UnitNodes:
 
     def forward(self, g: Graph, y: str) -> str:
         """Doubles (batch, n) of the series' units as floats of the window's units."""
-        z = g.node("Div", g.node("Sub", _write_before(g, y, self.unit, self.bend), self.level), self.spread)
-        return g.cast(_asinh(g, z) if self.bend == "asinh" else z, TensorProto.FLOAT)
+        apart = g.node("Sub", _write_before(g, y, self.unit, self.bend), self.level)
+        z = g.node("Div", apart, write_divisor(g, self.spread))
+        return g.cast(g.asinh(z) if self.bend == "asinh" else z, TensorProto.FLOAT)
+
+    def where(self, g: Graph, series: str, other: UnitNodes) -> UnitNodes:
+        """These units where the series, (batch), is a known one, and the other ones elsewhere."""
+        # In doubles: not every runtime compares whole numbers.
+        place = g.node("Unsqueeze", g.cast(series, TensorProto.DOUBLE), g.constant([1], np.int64))
+        known = g.node("Greater", place, g.constant(-0.5, _F64))
+        mine, theirs = ((one.unit, one.level, one.spread) for one in (self, other))
+        unit, level, spread = (g.node("Where", known, a, b) for a, b in zip(mine, theirs, strict=True))
+        return UnitNodes(self.bend, self.target, unit, level, spread)
 
     def inverse(self, g: Graph, z: str) -> str:
         """Floats (batch, n) of the window's units as doubles of the series' units."""
         y = g.cast(z, TensorProto.DOUBLE)
-        y = _sinh(g, y) if self.bend == "asinh" else y
+        y = g.sinh(y) if self.bend == "asinh" else y
         y = g.node("Add", g.node("Mul", y, self.spread), self.level)
         if self.bend != "log":
             return y
         grown = g.node("Sub", g.node("Exp", g.node("Max", y, g.constant(0.0, _F64))), g.constant(1.0, _F64))
         return g.node("Mul", grown, self.unit)
+
+
+def _unit_of(target: Floats) -> Floats:
+    mean = np.abs(target).mean(axis=1, keepdims=True)
+    return np.asarray(np.where(mean > TINY, mean, 1.0) * LOG_UNIT, np.float64)
 
 
 def _before(y: Floats, unit: Floats, bend: Bend) -> Floats:
@@ -155,15 +179,3 @@ def _write_before(g: Graph, y: str, unit: str, bend: Bend) -> str:
 def _last(g: Graph, source: str, steps: int) -> str:
     start, end, axis = ([-steps], [np.iinfo(np.int64).max], [1])
     return g.node("Slice", source, *(g.constant(value, np.int64) for value in (start, end, axis)))
-
-
-def _asinh(g: Graph, z: str) -> str:
-    """sign(z) log(|z| + sqrt(z² + 1)): runtimes lack the double Asinh, and this form loses nothing for negative z."""
-    size = g.node("Abs", z)
-    root = g.node("Sqrt", g.node("Add", g.node("Mul", z, z), g.constant(1.0, _F64)))
-    return g.node("Mul", g.node("Sign", z), g.node("Log", g.node("Add", size, root)))
-
-
-def _sinh(g: Graph, z: str) -> str:
-    half = g.constant(0.5, _F64)
-    return g.node("Mul", g.node("Sub", g.node("Exp", z), g.node("Exp", g.node("Neg", z))), half)

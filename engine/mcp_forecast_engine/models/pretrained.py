@@ -14,7 +14,8 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import DataInvalid, PretrainedUnavailable
 from mcp_forecast_engine.models.features import layout_for
 from mcp_forecast_engine.models.forecaster import Settings
-from mcp_forecast_engine.models.pretrained_folder import Checkpoint, PretrainedFolder, pretrained_folder
+from mcp_forecast_engine.models.pretrained_checkpoint import Checkpoint
+from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder, pretrained_folder
 from mcp_forecast_engine.models.pretrained_kinds import EXTRA, KINDS
 from mcp_forecast_engine.models.pretrained_path import PretrainedPath
 from mcp_forecast_engine.models.spec import ForecastSpec
@@ -50,8 +51,9 @@ class Pretrained:
         """
         if not isinstance(asked.get("model"), str):
             raise DataInvalid(
-                "no pretrained model is named", field="pretrained", allowed=list(pretrained_folder().names())
-            )
+                "no pretrained model is named", field="pretrained", allowed=list(pretrained_folder().names()),
+                next_step="name one of the models in the operator's folder",
+            )  # fmt: skip
         found = pretrained_folder().checkpoint(asked["model"])
         until = origins[0] if len(origins) else panel.lengths
         steps = int(np.median(until[until >= 0])) if np.any(until >= 0) else spec.lookback
@@ -114,7 +116,11 @@ def at_hand(folder: PretrainedFolder) -> tuple[dict[str, str], tuple[str, ...]]:
     """The models that can take part in a training, name to digest, and why others cannot, as sentences."""
     found: dict[str, str] = {}
     left_out: list[str] = []
-    for name in folder.names():
+    try:
+        names = folder.names()
+    except PretrainedUnavailable as refusal:
+        return {}, (f"no pretrained model takes part: {refusal.message}",)
+    for name in names:
         try:
             checkpoint = folder.checkpoint(name)
             library_of(checkpoint)

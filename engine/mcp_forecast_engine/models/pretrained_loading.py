@@ -12,10 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.errors import PretrainedUnavailable
-from mcp_forecast_engine.models.pretrained_folder import Checkpoint
+from mcp_forecast_engine.models.pretrained_checkpoint import FETCH_AGAIN, Checkpoint
 from mcp_forecast_engine.models.pretrained_kinds import EXTRA, MOST_ROWS
 
 Floats = NDArray[np.float64]
+
+# What libraries raise for files that are cut off, mixed up or told wrong.
+_BROKEN = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ArithmeticError, RuntimeError,
+)  # fmt: skip
+_PROBE = 32  # steps
 
 
 @dataclass(frozen=True)
@@ -44,19 +50,35 @@ def load(checkpoint: Checkpoint, place: Path) -> Reader:
     Raises PretrainedUnavailable where its library is not installed or the files are not a whole model of its kind.
     """
     try:
-        return READERS[checkpoint.kind](checkpoint, place)
+        from huggingface_hub.errors import StrictDataclassError
+        from safetensors import SafetensorError
+
+        found = READERS[checkpoint.kind](place)
+        # Some faults of a configuration show only when the model answers.
+        found.medians([Window(np.arange(_PROBE, dtype=np.float64), {}, {})], 1, _PROBE)
     except ImportError as error:
         raise PretrainedUnavailable(
             f"the library that loads {checkpoint.name!r} ({checkpoint.kind}) is not installed", field="pretrained",
-            next_step=f"ask the operator to install {EXTRA}, or train without it",
+            allowed=EXTRA, next_step=f"ask the operator to install {EXTRA}, or train without it",
         ) from error  # fmt: skip
+    except (*_BROKEN, SafetensorError, StrictDataclassError) as error:
+        raise PretrainedUnavailable(
+            f"the files of the pretrained model {checkpoint.name!r} are no whole {checkpoint.kind}", field="pretrained",
+            allowed="the files of the model as its makers published them",
+            next_step=FETCH_AGAIN,
+        ) from error  # fmt: skip
+    return found
 
 
 @dataclass(frozen=True)
 class _Chronos2:
-    """Chronos-2 (Ansari et al. 2025): reads past and known-future covariates, numbers and categories."""
+    """Chronos-2 (Ansari et al. 2025): reads past and known-future covariates, numbers and categories.
+
+    middle: the place of the median among its quantiles.
+    """
 
     pipeline: Any
+    middle: int
 
     def medians(self, windows: Sequence[Window], horizon: int, context: int) -> Floats:
         """See `Reader`; windows do not see each other (`cross_learning` stays off)."""
@@ -64,15 +86,15 @@ class _Chronos2:
         found = self.pipeline.predict(
             tasks, prediction_length=horizon, batch_size=MOST_ROWS, context_length=context, cross_learning=False
         )
-        middle = list(self.pipeline.quantiles).index(0.5)
-        return np.stack([one[0, middle].numpy() for one in found]).astype(np.float64)
+        return np.stack([one[0, self.middle].numpy() for one in found]).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class _ChronosBolt:
-    """Chronos-Bolt (Ansari et al. 2024): reads the target alone."""
+    """Chronos-Bolt (Ansari et al. 2024): reads the target alone. middle: as of `_Chronos2`."""
 
     pipeline: Any
+    middle: int
 
     def medians(self, windows: Sequence[Window], horizon: int, context: int) -> Floats:
         """See `Reader`."""
@@ -80,7 +102,7 @@ class _ChronosBolt:
 
         tasks = [torch.from_numpy(w.target.astype(np.float32)) for w in windows]
         found = self.pipeline.predict(tasks, prediction_length=horizon)
-        return np.asarray(found[:, list(self.pipeline.quantiles).index(0.5)].numpy(), np.float64)
+        return np.asarray(found[:, self.middle].numpy(), np.float64)
 
 
 @dataclass(frozen=True)
@@ -106,49 +128,43 @@ class _TimesFm:
         return np.asarray(torch.cat(found, dim=1)[:, :horizon].numpy(), np.float64)
 
 
-def _chronos_2(checkpoint: Checkpoint, place: Path) -> Reader:
+def _chronos_2(place: Path) -> Reader:
     from chronos.chronos2 import Chronos2Model, Chronos2Pipeline
 
-    return _Chronos2(Chronos2Pipeline(model=_whole(Chronos2Model, checkpoint, place)))
+    pipeline = Chronos2Pipeline(model=_whole(Chronos2Model, place))
+    return _Chronos2(pipeline, list(pipeline.quantiles).index(0.5))
 
 
-def _chronos_bolt(checkpoint: Checkpoint, place: Path) -> Reader:
+def _chronos_bolt(place: Path) -> Reader:
     from chronos.chronos_bolt import ChronosBoltModelForForecasting, ChronosBoltPipeline
 
-    return _ChronosBolt(ChronosBoltPipeline(model=_whole(ChronosBoltModelForForecasting, checkpoint, place)))
+    pipeline = ChronosBoltPipeline(model=_whole(ChronosBoltModelForForecasting, place))
+    return _ChronosBolt(pipeline, list(pipeline.quantiles).index(0.5))
 
 
-def _timesfm(checkpoint: Checkpoint, place: Path) -> Reader:
+def _timesfm(place: Path) -> Reader:
     from transformers import TimesFm2_5ModelForPrediction
 
-    return _TimesFm(_whole(TimesFm2_5ModelForPrediction, checkpoint, place))
+    return _TimesFm(_whole(TimesFm2_5ModelForPrediction, place))
 
 
 # The classes are fixed here: no name in a file chooses what code runs.
-READERS: Final[dict[str, Callable[[Checkpoint, Path], Reader]]] = {
+READERS: Final[dict[str, Callable[[Path], Reader]]] = {
     "chronos-2": _chronos_2,
     "chronos-bolt": _chronos_bolt,
     "timesfm-2.5": _timesfm,
 }
 
 
-def _whole(kind: Any, checkpoint: Checkpoint, place: Path) -> Any:
-    """A model of this class with every weight from the files, in float32 on the CPU."""
+def _whole(kind: Any, place: Path) -> Any:
+    """A model of this class with every weight from the files, in float32 on the CPU; ValueError where one is absent."""
     import torch
     from huggingface_hub import constants
-    from safetensors import SafetensorError
 
     constants.HF_HUB_OFFLINE = True  # workers get it in their environment; whoever else loads here gets it too
-    refused = PretrainedUnavailable(
-        f"the files of the pretrained model {checkpoint.name!r} are no whole {checkpoint.kind}", field="pretrained",
-        next_step="ask the operator to fetch the model's files again",
-    )  # fmt: skip
-    try:
-        model, told = kind.from_pretrained(
-            place, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise refused from error
+    model, told = kind.from_pretrained(
+        place, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
     if told["missing_keys"] or told["mismatched_keys"]:  # the library would fill them with random numbers
-        raise refused
+        raise ValueError("weights are missing")
     return model.eval()

@@ -12,6 +12,7 @@ from mcp_forecast_engine.errors import ArtifactCorrupt, NotExportable
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.pretrained_folder import pretrained_folder
 from mcp_forecast_engine.models.pretrained_kinds import at_once
+from mcp_forecast_engine.models.scaling import divisor
 
 if TYPE_CHECKING:
     from mcp_forecast_engine.models.graph import Graph, Ports
@@ -78,7 +79,7 @@ class PretrainedPath:
         """The genuine steps of every window, by column name."""
         from mcp_forecast_engine.models.pretrained_loading import Window
 
-        z = (inputs.target - level) / spread
+        z = (inputs.target - level) / divisor(spread)
         hist, ahead = list(enumerate(self.layout.cov_hist)), list(enumerate(self.layout.known_future))
         return [
             Window(
@@ -94,7 +95,10 @@ class PretrainedPath:
 
 
 def _units(inputs: Inputs) -> tuple[Floats, Floats]:
-    """Mean and spread of the genuine steps of every window, (B, 1) each; a flat one takes its level as spread."""
+    """Mean and spread of the genuine steps of every window, (B, 1) each.
+
+    A flat one takes its level as spread, one of zeros has none and is forecast zero.
+    """
     place = np.arange(-inputs.target.shape[1], 0)
     seen = place >= -np.maximum(inputs.known, 1)[:, None]
     count = seen.sum(axis=1, keepdims=True)
@@ -103,4 +107,4 @@ def _units(inputs: Inputs) -> tuple[Floats, Floats]:
     spread = np.sqrt((rest**2).sum(axis=1, keepdims=True) / count)
     size = np.abs(level)
     flat = spread <= _FLAT * size
-    return level, np.where(flat, np.where(size > 0, size, 1.0), spread)
+    return level, np.where(flat, size, spread)

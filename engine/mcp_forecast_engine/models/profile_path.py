@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
+from mcp_forecast_engine.models.group_shapes import group_shapes, write_group_shapes
 from mcp_forecast_engine.models.season_view import SeasonView, season_view
 from mcp_forecast_engine.models.season_view_nodes import ViewNodes, write_view
 from mcp_forecast_engine.models.static_groups import Grouping
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 _F64 = np.float64
 
 
@@ -63,34 +63,17 @@ class ProfilePath:
     def point(self, inputs: Inputs) -> Floats:
         """The forecast in the series' units, (B, horizon)."""
         view = season_view(inputs, self.layout.season_length)
-        path = self.weights.path(view, self._group_shapes(inputs), self.layout.horizon)
+        shapes = group_shapes(inputs, self.groupings, self.tables, self.layout.season_length)
+        path = self.weights.path(view, shapes, self.layout.horizon)
         return np.asarray(np.maximum(path, self.low) * view.level, np.float64)
 
     def write(self, graph: Graph, ports: Ports) -> str:
         """The nodes of `point`."""
         view = write_view(graph, ports, self.layout)
-        shapes = [view.own, view.smooth, *self._write_group_shapes(graph, ports)]
+        of_groups = write_group_shapes(graph, ports, self.groupings, self.tables, self.layout.season_length)
+        shapes = [view.own, view.smooth, *of_groups]
         parts = [graph.node("Mul", s, graph.constant(w, _F64)) for w, s in zip(self.weights.shape, shapes, strict=True)]
         return self._write_path(graph, view, graph.node("Sum", *parts))
-
-    def _group_shapes(self, inputs: Inputs) -> list[Floats]:
-        place = places(inputs.phase, self.layout.season_length)
-        pairs = zip(self.groupings, self.tables, strict=True)
-        return [table[grouping.of(inputs.static)[:, None], place] for grouping, table in pairs]
-
-    def _write_group_shapes(self, g: Graph, ports: Ports) -> list[str]:
-        m = self.layout.season_length
-        last = g.constant([1], np.int64)
-        place = g.node("Add", g.node("Unsqueeze", ports.phase, last), g.constant(np.arange(m), np.int64))
-        place = g.node("Mod", place, g.constant(m, np.int64))
-        found = []
-        for grouping, table in zip(self.groupings, self.tables, strict=True):
-            at, group = place, grouping.write(g, ports.static)
-            if group:
-                start = g.node("Mul", g.node("Unsqueeze", group, last), g.constant(m, np.int64))
-                at = g.node("Add", place, start)
-            found.append(g.node("Gather", g.constant(table.reshape(-1), _F64), at, axis=0))
-        return found
 
     def _write_path(self, g: Graph, view: ViewNodes, shape: str) -> str:
         step = np.arange(self.layout.horizon) % self.layout.season_length
@@ -101,8 +84,3 @@ class ProfilePath:
         if np.isfinite(self.low):
             path = g.node("Max", path, g.constant(self.low, _F64))
         return g.node("Mul", path, view.level)
-
-
-def places(phase: Integers, season_length: int) -> Integers:
-    """The phases of the season that the next m steps fall on, int64 (B, m)."""
-    return np.asarray((phase[:, None] + np.arange(season_length)) % season_length, np.int64)

@@ -11,7 +11,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.features import Layout
 from mcp_forecast_engine.models.profile_path import Weights
 from mcp_forecast_engine.models.profile_weights import Seen, backs_for, grouped, learn, seen_at
-from mcp_forecast_engine.models.static_groups import Grouping, grouping_by, useful
+from mcp_forecast_engine.models.static_groups import Grouping, grouping_by, static_values, useful
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -30,11 +30,7 @@ def choose_groups(panel: Panel, layout: Layout, horizon: int, origins: Sequence[
 
     layout.static: the columns to choose from. Distances of the windows from the end are those of a typical series.
     """
-    static = (
-        np.stack([panel.covariates[name][panel.offsets[:-1]] for name in layout.static], axis=1)
-        if layout.static
-        else np.zeros((len(panel.lengths), 0))
-    )
+    static = static_values(panel, layout.static)
     columns = [i for i in range(len(layout.static)) if useful([i], static)]
     columns = sorted(columns, key=lambda i: (-len(np.unique(static[:, i])), layout.static[i]))[:_MOST_COLUMNS]
     windows = usable_backs(panel, layout, horizon, origins)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.features import Inputs, Layout, inputs_at
-from mcp_forecast_engine.models.profile_path import Weights, places
+from mcp_forecast_engine.models.group_shapes import group_shapes, shape_tables
+from mcp_forecast_engine.models.profile_path import Weights
 from mcp_forecast_engine.models.scaling import TINY
 from mcp_forecast_engine.models.season_view import SeasonView, season_view, spans_of
 from mcp_forecast_engine.models.static_groups import Grouping
@@ -47,24 +48,6 @@ class Seen:
     weight: Floats
 
 
-def shape_table(own: Floats, phase: Integers, group: Integers, grouping: Grouping) -> Floats:
-    """Mean shape of each group by phase, (size + 1, m); the last row, and phases without a member, take all series'."""
-    m = own.shape[1]
-    place = places(phase, m)
-    pooled = _mean(own, place, np.zeros(len(own), np.int64), 1, fallback=np.ones((1, m)))
-    known = group < grouping.size
-    of_groups = _mean(own[known], place[known], group[known], grouping.size, fallback=pooled)
-    return np.concatenate([of_groups, pooled])
-
-
-def _mean(own: Floats, place: Integers, group: Integers, size: int, fallback: Floats) -> Floats:
-    m = own.shape[1]
-    cell = (group[:, None] * m + place).reshape(-1)
-    count = np.bincount(cell, minlength=size * m).reshape(size, m)
-    total = np.bincount(cell, weights=own.reshape(-1), minlength=size * m).reshape(size, m)
-    return np.where(count > 0, total / np.maximum(count, 1), fallback)
-
-
 def seen_at(panel: Panel, layout: Layout, back: int) -> Seen:
     """The windows `back` steps before the end of every series that has a season of history there, not yet grouped.
 
@@ -85,12 +68,9 @@ def seen_at(panel: Panel, layout: Layout, back: int) -> Seen:
 
 def grouped(seen: Seen, groupings: Sequence[Grouping]) -> Seen:
     """The same windows with the shapes of their groups, measured at the same time."""
-    place = places(seen.inputs.phase, seen.view.own.shape[1])
-    shapes = []
-    for grouping in groupings:
-        group = grouping.of(seen.inputs.static)
-        shapes.append(shape_table(seen.view.own, seen.inputs.phase, group, grouping)[group[:, None], place])
-    return replace(seen, shapes=tuple(shapes))
+    own = seen.view.own
+    tables = shape_tables(own, seen.inputs, groupings)
+    return replace(seen, shapes=tuple(group_shapes(seen.inputs, groupings, tables, own.shape[1])))
 
 
 def backs_for(layout: Layout, length: int, horizon: int) -> tuple[int, ...]:

@@ -34,7 +34,12 @@ def one_thread() -> Iterator[None]:
 
 
 class Solver(Protocol):
-    """The normal equations of one set of windows, ready to be solved for any penalty."""
+    """The normal equations of one set of windows, ready to be solved for any penalty.
+
+    mean: (p), of each column over the windows.
+    """
+
+    mean: Floats
 
     def solve(self, penalty: float) -> tuple[Floats, Floats]:
         """Weights (p, H) and bias (H), in units of the mean square of a standardised column."""
@@ -80,20 +85,20 @@ class Ridge:
         be blown up.
         """
         n = max(moments.count, 1)
-        self._mean, self._level = moments.total / n, moments.level / n
-        gram = moments.gram / n - np.outer(self._mean, self._mean)
+        self.mean, self.level = moments.total / n, moments.level / n
+        gram = moments.gram / n - np.outer(self.mean, self.mean)
         own = np.sqrt(np.maximum(np.diag(gram), 0.0))
-        self._factor = factor_of(own, self._mean, spread)
+        self._factor = factor_of(own, self.mean, spread)
         self._shares = np.ones(len(own)) if shares is None else shares.astype(gram.dtype)
         self._gram = gram * self._factor[:, None] * self._factor
-        self._cross = (moments.cross / n - np.outer(self._mean, self._level)) * self._factor[:, None]
+        self._cross = (moments.cross / n - np.outer(self.mean, self.level)) * self._factor[:, None]
 
     def solve(self, penalty: float) -> tuple[Floats, Floats]:
         """Weights (p, H) and bias (H) for one penalty, in units of the mean square of a standardised column."""
         left = self._gram.copy()
         left.flat[:: len(left) + 1] += penalty * self._shares
         weights: Floats = np.linalg.solve(left, self._cross) * self._factor[:, None]
-        return weights, self._level - self._mean @ weights
+        return weights, self.level - self.mean @ weights
 
 
 class FewRows:
@@ -101,12 +106,12 @@ class FewRows:
 
     def __init__(self, rows: Floats, targets: Floats, shares: Floats, spread: Floats | None = None) -> None:
         """rows: (n, p), targets: (n, H); shares, spread: as for `Ridge`."""
-        self._mean, self._level = rows.mean(axis=0), targets.mean(axis=0)
-        self._rows = rows - self._mean
+        self.mean, self.level = rows.mean(axis=0), targets.mean(axis=0)
+        self._rows = rows - self.mean
         own = np.sqrt(np.einsum("ij,ij->j", self._rows, self._rows) / len(rows))
-        self._factor = (factor_of(own, self._mean, spread) / np.sqrt(shares)).astype(rows.dtype)
+        self._factor = (factor_of(own, self.mean, spread) / np.sqrt(shares)).astype(rows.dtype)
         self._rows *= self._factor
-        self._targets = (targets - self._level) / len(rows)
+        self._targets = (targets - self.level) / len(rows)
         self._kernel = self._rows @ self._rows.T / len(rows)
 
     def solve(self, penalty: float) -> tuple[Floats, Floats]:
@@ -114,7 +119,23 @@ class FewRows:
         left = self._kernel.copy()
         left.flat[:: len(left) + 1] += penalty
         weights = (self._rows.T @ np.linalg.solve(left, self._targets)) * self._factor[:, None]
-        return weights, self._level - self._mean @ weights
+        return weights, self.level - self.mean @ weights
+
+
+class Driftless:
+    """A solver whose constants do not say that levels move: what is left of them is what the other columns' means take.
+
+    lags: the leading columns, which are in the units of the target.
+    """
+
+    def __init__(self, solver: Solver, lags: int) -> None:
+        self._solver, self._others = solver, slice(lags, None)
+        self.mean = solver.mean
+
+    def solve(self, penalty: float) -> tuple[Floats, Floats]:
+        """Weights (p, H) and bias (H), as the solver has them but for the drift."""
+        weights, _ = self._solver.solve(penalty)
+        return weights, -self.mean[self._others] @ weights[self._others]
 
 
 def factor_of(own: Floats, mean: Floats, spread: Floats | None = None) -> Floats:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.models.examples import POOLED, Booleans, Examples
-from mcp_forecast_engine.models.regression import FewRows, Ridge, Solver, factor_of
+from mcp_forecast_engine.models.regression import Driftless, FewRows, Solver, factor_of
 from mcp_forecast_engine.models.ridge_recipe import Recipe
-from mcp_forecast_engine.models.ridge_weights import Running
+from mcp_forecast_engine.models.ridge_weights import Running, formed
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -28,7 +28,7 @@ class Fits:
     """
 
     def __init__(self, examples: Examples, recipe: Recipe, rows: Floats) -> None:
-        self._examples, self._rows = examples, rows
+        self._examples, self._recipe, self._rows = examples, recipe, rows
         self._shares = examples.design.penalty_shares(examples.layout, recipe.future_penalty)
         self._sums: dict[tuple[int, float], Running] = {}
         self._near: dict[tuple[int, int], Neighbours | None] = {}
@@ -43,11 +43,13 @@ class Fits:
         """
         p = len(self._shares)
         moments = (
-            None if chosen.sum() < p else self._sums.setdefault((slot, part), Running(self._examples)).moved(chosen)
+            None
+            if chosen.sum() < p and not self._recipe.seasons
+            else self._sums.setdefault((slot, part), Running(self._examples)).moved(chosen)
         )
         for lookback in lookbacks:
             kept = np.arange(self._examples.layout.lookback - lookback, p)
-            near = None if moments is not None else self._neighbours(slot, lookback, kept)
+            near = None if moments is not None or not self._recipe.drift else self._neighbours(slot, lookback, kept)
             if near is not None:
                 yield lookback, near.fitted(chosen, self._examples.targets[chosen], asked)
                 continue
@@ -55,10 +57,12 @@ class Fits:
             solver: Solver
             if moments is not None:
                 whole = moments if len(kept) == p else moments.columns(kept)
-                solver = Ridge(whole, self._shares[kept], spread[kept])
+                solver = formed(self._examples, self._recipe, whole, self._shares[kept], spread[kept])
             else:
                 rows = self._examples.rows[chosen][:, kept]
                 solver = FewRows(rows, self._examples.targets[chosen], self._shares[kept], spread[kept])
+                if not self._recipe.drift:
+                    solver = Driftless(solver, len(kept) - p + len(self._examples.design.lags))
             yield lookback, _answer(solver, self._rows[np.ix_(asked, kept)])
 
     def _neighbours(self, slot: int, lookback: int, kept: Integers) -> Neighbours | None:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.forecaster import Settings
-from mcp_forecast_engine.models.scaling import TINY, Transform, Yardstick
+from mcp_forecast_engine.models.scaling import TINY, Stillness, Transform, Yardstick
 from mcp_forecast_engine.models.spec import ForecastSpec
+from mcp_forecast_engine.models.windows import earlier_targets
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -29,7 +30,8 @@ class Recipe:
     above 1; penalty), whose weights are averaged. future_penalty: the part of the penalty that columns of future
     covariates carry. local: the penalty on each series' own departure from the pooled weights; None: no weights of
     their own. lookback: steps; 0: as specified. naive_share: how much of a seasonal naive with naive_period is
-    mixed in.
+    mixed in. drift: whether constants may say that levels move. seasons: weights shared by all places of a season, see
+    `SeasonRidge`.
     """
 
     transform: Transform = "identity"
@@ -41,6 +43,8 @@ class Recipe:
     lookback: int = 0
     naive_period: int = 0
     naive_share: float = 0.0
+    drift: bool = True
+    seasons: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Recipe:
@@ -60,14 +64,18 @@ class Recipe:
 
     def yardstick(self, panel: Panel, spec: ForecastSpec) -> Yardstick:
         """The constants of its units, measured on a training panel."""
+        lookback = self.lookback or spec.lookback
+        # A longer lookback is measured on the same steps, so that it holds the shorter one's columns.
+        recent = spec.lookback if self.units == "window" and lookback > spec.lookback else 0
+        stillness = Stillness.of(earlier_targets(panel, recent or lookback, panel.lengths), self.transform)
         if self.units == "window":
-            # A longer lookback is measured on the same steps, so that it holds the shorter one's columns.
-            return Yardstick(recent=spec.lookback if self.lookback > spec.lookback else 0)
+            return Yardstick(recent=recent, stillness=stillness)
         series = [panel.y[start:end] for start, end in zip(panel.offsets[:-1], panel.offsets[1:], strict=True)]
         level, spread = np.array([_constants(y) for y in series]).T
         if self.units == "level":
-            return Yardstick(spread=spread, recent=max(min(spec.season_length, spec.lookback), 1))
-        return Yardstick(level=level, spread=spread)
+            steps = max(min(spec.season_length, spec.lookback), 1)
+            return Yardstick(spread=spread, recent=steps, stillness=stillness)
+        return Yardstick(level=level, spread=spread, stillness=stillness)
 
 
 def _constants(y: Floats) -> tuple[float, float]:
@@ -76,7 +84,7 @@ def _constants(y: Floats) -> tuple[float, float]:
         return 0.0, 0.0
     level = float(np.median(y))
     spread = 1.4826 * float(np.median(np.abs(y - level)))
-    return level, next((s for s in (spread, float(y.std()), abs(level)) if s > TINY), 1.0)
+    return level, next((s for s in (spread, float(y.std()), abs(level)) if s > TINY), 0.0)
 
 
 def units_to_try(spec: ForecastSpec, steps: Integers, asked: Settings) -> list[tuple[Transform, Units]]:

@@ -18,7 +18,7 @@ from mcp_forecast_engine.models.ridge_recipe import Recipe
 from mcp_forecast_engine.models.ridge_weights import FEWEST, departures, pooled_ridge
 from mcp_forecast_engine.models.scaling import LocalScale, local_scale
 from mcp_forecast_engine.models.spec import ForecastSpec
-from mcp_forecast_engine.models.windows import seasonal_change
+from mcp_forecast_engine.models.windows import usual_change
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -97,7 +97,7 @@ def exam_for(panel: Panel, spec: ForecastSpec, origins: Sequence[Integers], *, f
         np.where((p >= 0).any(axis=0), np.where(p >= 0, p, np.iinfo(np.int64).max).min(axis=0), -1) for p in found
     )
     place = (panel.offsets[series] + origin)[:, None] + np.arange(spec.horizon)
-    scale = usual_change(panel, spec, learnt(panel, first))
+    scale = usual_change(panel, spec.season_length, learnt(panel, first))
     return Exam(panel, spec, first, fit, series, origin, panel.y[place], panel.observed[place] / scale[series][:, None])
 
 
@@ -108,13 +108,6 @@ def _earlier(panel: Panel, spec: ForecastSpec, table: Integers) -> Integers:
     back = np.arange(most, 0, -1)[:, None] * m
     found = np.where(table[0] >= 0, table[0] - back, -1)
     return np.where(found >= spec.lookback + spec.horizon, found, -1)
-
-
-def usual_change(panel: Panel, spec: ForecastSpec, until: Integers) -> Floats:
-    """Seasonal change of each series, (S); the usual one where it has none."""
-    change = seasonal_change(panel, spec.season_length, until)
-    usual = float(np.nanmedian(change)) if np.isfinite(change).any() else 1.0
-    return np.asarray(np.where(np.nan_to_num(change) > 0, change, usual or 1.0), np.float64)
 
 
 @dataclass(frozen=True)
@@ -212,7 +205,7 @@ def own_paths(found: Answers, pooled: Option, penalties: Sequence[float]) -> dic
         shared = rows[asked] @ weights + bias
         for path in paths.values():
             path[asked] = shared
-        for series, steps in departures(examples, chosen, whole, (weights, bias), penalties):
+        for series, steps in departures(examples, found.recipe, chosen, whole, (weights, bias), penalties):
             of_series = asked[found.exam.series[asked] == series]
             for path, (step, level) in zip(paths.values(), steps, strict=True):
                 path[of_series] += rows[of_series] @ step + level

@@ -74,6 +74,8 @@ def choose_recipe(panel: Panel, spec: ForecastSpec, origins: Sequence[Integers],
         aligned = _pays_with_covariates(exam_for(panel, spec, origins, fits=1))
     first, second = (exam_for(panel, spec, origins, fits=n if aligned else 1) for n in FITS[1:])
     base = replace(Recipe.of(asked), aligned=aligned)
+    if is_far(spec) and not aligned and "drift" not in asked:
+        base = replace(base, drift=False)
     found = _choose_units(first, base, asked)
     if found is None:
         return None
@@ -89,7 +91,7 @@ def _choose_alignment(panel: Panel, spec: ForecastSpec, origins: Sequence[Intege
     Windows of one phase that reach over several seasons overlap nearly whole: there are too few of them to learn from.
     """
     columns = spec.lookback + (MOST_COVARIATE_COLUMNS if spec.covariates else 0)
-    if spec.season_length < 2 or spec.horizon > 2 * spec.season_length:
+    if spec.season_length < 2 or is_far(spec):
         return False
     if spec.season_length * columns * spec.horizon > MOST_WEIGHTS:
         return False
@@ -111,6 +113,11 @@ def _choose_alignment(panel: Panel, spec: ForecastSpec, origins: Sequence[Intege
         found += [pooled.loss(path) for path in own_paths(pooled, usual, OWN[:1]).values()]
     # As many weights as there are phases have to earn their keep.
     return min(apart.loss(path) for path in apart.paths.values()) < (1 - MARGIN) * min(found)
+
+
+def is_far(spec: ForecastSpec) -> bool:
+    """Whether the horizon reaches over more than two seasons: few windows do not overlap, and levels move."""
+    return 1 < spec.season_length < spec.horizon / 2
 
 
 def _pays_with_covariates(exam: Exam) -> bool:
@@ -178,14 +185,33 @@ def _choose_members(exam: Exam, recipe: Recipe) -> Recipe | None:
             if trial and changed[0] < loss:
                 (loss, members), found = changed, trial
     path, recipe = _mean(found, recipe.lookback, members), replace(found.recipe, members=members)
-    if not recipe.aligned and _may_be_own(exam.spec, found.examples.rows.shape[1], len(exam.panel.unique_id)):
+    if not recipe.drift:
+        found, recipe, path = _with_drift(exam, found, recipe, path)
+    columns, series = found.examples.rows.shape[1], len(exam.panel.unique_id)
+    if not (recipe.aligned or recipe.seasons) and _may_be_own(exam.spec, columns, series):
         found, recipe, path = _own_or_shared(exam, found, recipe, path)
     return _with_naive(found, recipe, path)
 
 
+def _with_drift(exam: Exam, found: Answers, recipe: Recipe, path: Floats) -> tuple[Answers, Recipe, Floats]:
+    """A drift only where the windows say so beyond luck: far ahead it is what few windows that do not overlap happened
+    to do, and a part of a year that was seen once is taken for a direction."""
+    moved = replace(recipe, drift=True)
+    parts, tried = zip(*recipe.members, strict=True)
+    trial = answers(exam, moved, lookbacks=[recipe.lookback], recent=sorted({*parts}), penalties=sorted({*tried}))
+    if trial is None:
+        return found, recipe, path
+    other = _mean(trial, recipe.lookback, recipe.members)
+    if _about_as_good(found.losses(path), trial.losses(other)):
+        return found, recipe, path
+    return trial, moved, other
+
+
 def _own_or_shared(exam: Exam, found: Answers, recipe: Recipe, path: Floats) -> tuple[Answers, Recipe, Floats]:
     """Weights of each series' own where some of the series are clearly better off with them; else what was found."""
-    pooled = min((o for o in found.paths if o.recent == 1.0), key=lambda o: found.loss(found.paths[o]))
+    # Lighter penalties on the future may have been tried on recent parts alone: then the best of these says how much.
+    whole = [option for option in found.paths if option.recent == 1.0] or list(found.paths)
+    pooled = min(whole, key=lambda o: found.loss(found.paths[o]))
     apart = replace(recipe, members=((1.0, pooled.penalty),), local=OWN[0])
     some, kept = exam.some(SOME_SERIES)
     more: Answers | None = found
@@ -196,7 +222,8 @@ def _own_or_shared(exam: Exam, found: Answers, recipe: Recipe, path: Floats) -> 
     own = own_paths(more, pooled, OWN)
     losses = {penalty: more.loss(one) for penalty, one in own.items()}
     best = min(losses, key=lambda penalty: losses[penalty])
-    if losses[best] >= (1 - MARGIN) * float(found.losses(path)[kept].mean()):
+    # Both by the exam of the same windows: a loss counts observed steps, and all windows have another part of them.
+    if losses[best] >= (1 - MARGIN) * some.loss(found.scale.inverse(path)[kept]):
         return found, recipe, path
     return more, replace(apart, local=best), own[best]
 

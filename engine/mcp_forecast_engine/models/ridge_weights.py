@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.models.examples import POOLED, Booleans, Examples
-from mcp_forecast_engine.models.regression import FewRows, Moments, Ridge, Solver, factor_of
+from mcp_forecast_engine.models.regression import Driftless, FewRows, Moments, Ridge, Solver, factor_of
 from mcp_forecast_engine.models.ridge_recipe import Member, Recipe
+from mcp_forecast_engine.models.season_ridge import SeasonRidge
 from mcp_forecast_engine.models.seasonal_naive import repeated_lags
 from mcp_forecast_engine.models.spec import ForecastSpec
 
@@ -28,18 +29,39 @@ _OWN_RIDGE = 0.1
 _CHUNK = 8_192
 
 
-def solver_of(examples: Examples, chosen: Booleans, shares: Floats, spread: Floats | None) -> Solver:
+def solver_of(
+    examples: Examples, recipe: Recipe, running: Running, chosen: Booleans, shares: Floats, spread: Floats | None
+) -> Solver:
     """The normal equations of some windows, in the smaller of their two forms."""
-    if chosen.sum() < examples.rows.shape[1]:
-        return FewRows(examples.rows[chosen], examples.targets[chosen], shares, spread)
-    return Ridge(Running(examples).moved(chosen), shares, spread)
+    if chosen.sum() >= examples.rows.shape[1] or recipe.seasons:
+        return formed(examples, recipe, running.moved(chosen), shares, spread)
+    few = FewRows(examples.rows[chosen], examples.targets[chosen], shares, spread)
+    return few if recipe.drift else Driftless(few, len(examples.design.lags))
+
+
+def formed(
+    examples: Examples, recipe: Recipe, moments: Moments, shares: Floats, spread: Floats | None = None
+) -> Solver:
+    """The equations that a recipe makes of sums of products, which may leave out the oldest lags."""
+    lags = len(shares) - examples.rows.shape[1] + len(examples.design.lags)
+    solver: Solver = (
+        SeasonRidge(moments, lags, examples.layout.season_length) if recipe.seasons else Ridge(moments, shares, spread)
+    )
+    return solver if recipe.drift else Driftless(solver, lags)
+
+
+def _no_window() -> HistoryTooShort:
+    return HistoryTooShort(
+        "a phase of the season has no training window", field="horizon",
+        next_step="shorten the horizon, send more history, or pass a shorter `season_length`",
+    )  # fmt: skip
 
 
 def averaged(examples: Examples, recipe: Recipe, origin: Integers, slot: int) -> Solved:
     """Mean of the members' weights; a recent part with too few windows falls back to all of them."""
     every = examples.at(origin, 1.0, slot)
     if not every.any():
-        raise HistoryTooShort("a phase of the season has no training window", field="horizon")
+        raise _no_window()
     shares = examples.design.penalty_shares(examples.layout, recipe.future_penalty)
     alone = all(recent == 1.0 for recent, _ in recipe.members)
     spread = None if alone else examples.rows[every].std(axis=0)
@@ -48,7 +70,9 @@ def averaged(examples: Examples, recipe: Recipe, origin: Integers, slot: int) ->
     for recent, penalty in recipe.members:
         if recent not in solvers:
             chosen = examples.at(origin, recent, slot)
-            solvers[recent] = solver_of(examples, chosen if chosen.sum() >= FEWEST else every, shares, spread)
+            solvers[recent] = solver_of(
+                examples, recipe, Running(examples), chosen if chosen.sum() >= FEWEST else every, shares, spread
+            )
         solved.append(solvers[recent].solve(penalty))
     return mean_of(solved)
 
@@ -78,20 +102,21 @@ def own_weights(examples: Examples, recipe: Recipe, origin: Integers) -> Solved:
     whole, ridge = pooled_ridge(examples, recipe, chosen)
     pooled = ridge.solve(recipe.members[0][1])
     weights, bias = np.tile(pooled[0], (1 + len(origin), 1, 1)), np.tile(pooled[1], (1 + len(origin), 1))
-    for place, (found,) in departures(examples, chosen, whole, pooled, [recipe.local or 0.0]):
+    for place, (found,) in departures(examples, recipe, chosen, whole, pooled, [recipe.local or 0.0]):
         weights[1 + place] += found[0]
         bias[1 + place] += found[1]
     return weights, bias
 
 
-def pooled_ridge(examples: Examples, recipe: Recipe, chosen: Booleans) -> tuple[Moments, Ridge]:
+def pooled_ridge(examples: Examples, recipe: Recipe, chosen: Booleans) -> tuple[Moments, Solver]:
     """Sums of products over all series, and their equations."""
     whole = Running(examples).moved(chosen)
-    return whole, Ridge(whole, examples.design.penalty_shares(examples.layout, recipe.future_penalty))
+    shares = examples.design.penalty_shares(examples.layout, recipe.future_penalty)
+    return whole, formed(examples, recipe, whole, shares)
 
 
 def departures(
-    examples: Examples, chosen: Booleans, whole: Moments, pooled: Solved, penalties: Sequence[float]
+    examples: Examples, recipe: Recipe, chosen: Booleans, whole: Moments, pooled: Solved, penalties: Sequence[float]
 ) -> Iterator[tuple[int, list[Solved]]]:
     """How each series departs from the pooled weights: series, and weights (p, H) and bias (H) to add, by penalty.
 
@@ -108,10 +133,12 @@ def departures(
     place = np.flatnonzero(chosen)
     names, begin, counts = np.unique(examples.series[place], return_index=True, return_counts=True)
     hold.flat[:: p + 2] += _OWN_RIDGE
+    if not recipe.drift:
+        mean[: len(examples.design.lags)] = 0.0
     hold *= float(np.median(counts))
     for name, start, count in zip(names, begin, counts, strict=True):
         own = place[start : start + count]
-        x = np.ones((count, p + 1), examples.rows.dtype)
+        x = np.full((count, p + 1), float(recipe.drift), examples.rows.dtype)
         x[:, :p] = (examples.rows[own] - mean) * factor
         cross = x.T @ (examples.targets[own] - examples.rows[own] @ pooled[0] - pooled[1])
         gram, found = x.T @ x, []
@@ -156,9 +183,11 @@ class Renewal:
     Not thread-safe; fed with ascending origins.
     """
 
-    def __init__(self, examples: Examples, member: Member, slot: int, shares: Floats, spread: Floats) -> None:
+    def __init__(
+        self, examples: Examples, recipe: Recipe, member: Member, slot: int, shares: Floats, spread: Floats
+    ) -> None:
         """spread: (p), as for `Ridge`, of the windows before the first origin."""
-        self._examples, self._member, self._slot = examples, member, slot
+        self._examples, self._recipe, self._member, self._slot = examples, recipe, member, slot
         self._shares, self._spread = shares, spread
         self._running = Running(examples)
         self._solved_on = np.zeros(len(examples.rows), bool)
@@ -171,15 +200,10 @@ class Renewal:
         if chosen.sum() < FEWEST:
             chosen = self._examples.at(origin, 1.0, self._slot)
         if not chosen.any():
-            raise HistoryTooShort("a phase of the season has no training window", field="horizon")
+            raise _no_window()
         new = int((chosen & ~self._solved_on).sum())
         share = _RENEWED * max(len(self._shares) / _WIDE, 1.0) ** 3
         if self._solved is None or new >= max(share * chosen.sum(), 1):
-            self._solved, self._solved_on = self._solver(chosen).solve(penalty), chosen
+            solver = solver_of(self._examples, self._recipe, self._running, chosen, self._shares, self._spread)
+            self._solved, self._solved_on = solver.solve(penalty), chosen
         return self._solved
-
-    def _solver(self, chosen: Booleans) -> Solver:
-        examples = self._examples
-        if chosen.sum() < examples.rows.shape[1]:
-            return FewRows(examples.rows[chosen], examples.targets[chosen], self._shares, self._spread)
-        return Ridge(self._running.moved(chosen), self._shares, self._spread)

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from mcp_forecast_engine.models.graph import Graph
-from mcp_forecast_engine.models.scaling import FLAT, FURTHEST, LOG_UNIT, MEASURED, SIGNED, TINY, Transform, Yardstick
+from mcp_forecast_engine.models.scaling import (
+    FLAT,
+    FURTHEST,
+    LOG_UNIT,
+    MEASURED,
+    SIGNED,
+    TINY,
+    Stillness,
+    Transform,
+    Yardstick,
+)
 
 Floats = NDArray[np.float64]
 _F64 = np.float64
@@ -20,24 +30,27 @@ _F64 = np.float64
 
 @dataclass(frozen=True)
 class ScaleNodes:
-    """A `LocalScale` in a graph: unit (or "" for identity), level and spread, doubles of shape (batch, 1)."""
+    """A `LocalScale` in a graph: unit (or "" for identity), level, spread and lifted, doubles of shape (batch, 1)."""
 
     transform: Transform
     unit: str
     level: str
     spread: str
+    lifted: str
 
     def forward(self, g: Graph, y: str, *, rank: int = 2) -> str:
         """Doubles (batch, n[, Q]) of the series' units into the window's units."""
         bent = _bend(g, y, _wide(g, self.unit, rank), self.transform)
-        z = g.node("Div", g.node("Sub", bent, _wide(g, self.level, rank)), _wide(g, self.spread, rank))
-        return _asinh(g, z) if self.transform == "asinh" else z
+        apart = g.node("Sub", bent, _wide(g, self.level, rank))
+        z = g.node("Div", apart, _wide(g, write_divisor(g, self.spread), rank))
+        return g.asinh(z) if self.transform == "asinh" else z
 
     def inverse(self, g: Graph, z: str, *, rank: int = 2) -> str:
         """Floats or doubles (batch, n[, Q]) in the window's units back to the series' units, doubles."""
         z = g.cast(z, TensorProto.DOUBLE)
         if self.transform == "asinh":
-            z = _sinh(g, z)
+            bounded = g.node("Min", g.node("Max", z, g.constant(-FURTHEST, _F64)), g.constant(FURTHEST, _F64))
+            z = g.sinh(bounded)
         y = g.node("Mul", z, _wide(g, self.spread, rank))
         y = g.node("Add", y, _wide(g, self.level, rank))
         if self.transform in SIGNED:
@@ -61,52 +74,60 @@ def write_scale(
         unit = g.node("Where", g.node("Greater", size, g.constant(TINY, _F64)), size, g.constant(1.0, _F64))
         if transform == "log":
             unit = g.node("Mul", unit, g.constant(LOG_UNIT, _F64))
-    level, spread = _measured(g, _bend(g, y, unit, transform), _bend(g, whole, unit, transform), yard, series)
-    scale = ScaleNodes(transform, unit, level, spread)
+    level, spread, lifted = _measured(g, _bend(g, y, unit, transform), _bend(g, whole, unit, transform), yard, series)
+    scale = ScaleNodes(transform, unit, level, spread, lifted)
     return scale, g.cast(scale.forward(g, whole), TensorProto.FLOAT)
 
 
-def _measured(g: Graph, recent: str, whole: str, yard: Yardstick, series: str) -> tuple[str, str]:
-    """Level and spread, doubles of shape (batch, 1), or (1, 1) where they are constants of all series."""
+def _measured(g: Graph, recent: str, whole: str, yard: Yardstick, series: str) -> tuple[str, str, str]:
+    """Level, spread and lifted, doubles of shape (batch, 1)."""
     level = g.mean(recent, 1, keep=True)
+    measured, lifted = write_lift(g, recent if yard.spread is None else whole, yard.stillness)
     if yard.spread is None:
-        return level, _spread(g, recent, level)
-    if not yard.by_series:
-        fixed = level if yard.level is None else g.constant(yard.level[None], _F64)
-        return fixed, g.constant(yard.spread[None], _F64)
+        return level, measured, lifted
     # A stranger, -1, is the first row, and has no constants.
     place = g.node("Add", series, g.constant(1, np.int64))
     spread = _row(g, yard.spread, place)
     known = g.node("Greater", spread, g.constant(0.0, _F64))
     if yard.level is not None:
         level = g.node("Where", known, _row(g, yard.level, place), level)
-    return level, g.node("Where", known, spread, _spread(g, whole, g.mean(whole, 1, keep=True)))
+    own = g.node("Where", known, g.constant(0.0, _F64), lifted)
+    return level, g.node("Where", known, spread, measured), own
 
 
 def _row(g: Graph, values: Floats, place: str) -> str:
     return g.node("Gather", g.constant(np.concatenate([[0.0], values])[:, None], _F64), place, axis=0)
 
 
-def _spread(g: Graph, y: str, level: str) -> str:
-    centred = g.node("Sub", y, level)
+def write_lift(g: Graph, values: str, stillness: Stillness) -> tuple[str, str]:
+    """`spread_of` and `Stillness.lift` of windows, doubles (batch, n): spread and lifted, (batch, 1)."""
+    centred = g.node("Sub", values, g.mean(values, 1, keep=True))
     spread = g.node("Sqrt", g.mean(g.node("Mul", centred, centred), 1, keep=True))
-    size = g.node("Abs", level)
-    limit = g.node("Add", g.node("Mul", size, g.constant(FLAT, _F64)), g.constant(TINY, _F64))
-    own = g.node("Where", g.node("Greater", size, g.constant(TINY, _F64)), size, g.constant(1.0, _F64))
-    return g.node("Where", g.node("LessOrEqual", spread, limit), own, spread)
+    size = g.node("Sqrt", g.mean(g.node("Mul", values, values), 1, keep=True))
+    zero, one = g.constant(0.0, _F64), g.constant(1.0, _F64)
+    some = g.node("Greater", size, g.constant(TINY, _F64))
+    if not stillness.usual:
+        limit = g.node("Add", g.node("Mul", size, g.constant(FLAT, _F64)), g.constant(TINY, _F64))
+        own = g.node("Where", g.node("LessOrEqual", spread, limit), size, spread)
+        return g.node("Where", some, own, zero), g.node("Mul", spread, zero)
+    least = g.node("Mul", size, g.constant(stillness.still, _F64))
+    short = g.node("Sub", one, g.node("Div", spread, g.node("Where", some, least, one)))
+    lifted = g.node("Min", g.node("Max", short, zero), one)
+    more = g.node("Mul", g.node("Mul", lifted, size), g.constant(stillness.usual - stillness.still, _F64))
+    return g.node("Where", some, g.node("Add", g.node("Max", spread, least), more), zero), lifted
 
 
-def _asinh(g: Graph, y: str) -> str:
-    """sign(y) log(|y| + sqrt(y^2 + 1)): the runtime's own Asinh knows floats alone."""
-    size = g.node("Abs", y)
-    root = g.node("Sqrt", g.node("Add", g.node("Mul", y, y), g.constant(1.0, _F64)))
-    return g.node("Mul", g.node("Sign", y), g.node("Log", g.node("Add", size, root)))
+def write_within_reach(g: Graph, y: str, target: str, reach: float) -> str:
+    """`within_reach`: doubles (batch, horizon) by a target of floats (batch, lookback)."""
+    if not np.isfinite(reach):
+        return y
+    most = g.cast(g.node("ReduceMax", target, g.constant([1], np.int64), keepdims=1), TensorProto.DOUBLE)
+    return g.node("Min", y, g.node("Mul", most, g.constant(reach, _F64)))
 
 
-def _sinh(g: Graph, z: str) -> str:
-    z = g.node("Min", g.node("Max", z, g.constant(-FURTHEST, _F64)), g.constant(FURTHEST, _F64))
-    both = g.node("Sub", g.node("Exp", z), g.node("Exp", g.node("Neg", z)))
-    return g.node("Mul", both, g.constant(0.5, _F64))
+def write_divisor(g: Graph, spread: str) -> str:
+    """`divisor` of a spread."""
+    return g.node("Where", g.node("Greater", spread, g.constant(0.0, _F64)), spread, g.constant(1.0, _F64))
 
 
 def _bend(g: Graph, y: str, unit: str, transform: Transform) -> str:

@@ -67,8 +67,8 @@ def level_seasons(season_length: int, seasons: int) -> int:
 def season_view(inputs: Inputs, season_length: int) -> SeasonView:
     """Measure windows whose lookback is whole seasons; inputs.target: (B, K m)."""
     m, target = season_length, inputs.target
-    seasons = target.reshape(len(target), -1, m)
-    count = seasons.shape[1]
+    count = target.shape[1] // m
+    seasons = target.reshape(len(target), count, m)
     size = np.abs(seasons).mean(axis=2)
     level = size[:, -level_seasons(m, count) :].mean(axis=1, keepdims=True)
     whole = inputs.known[:, None] >= m * np.arange(count, 0, -1)

@@ -45,7 +45,7 @@ class SeasonalNaive:
             transform="identity",
             weights=weights,
             bias=np.zeros((1, spec.horizon)),
-            slot=np.zeros(max(spec.season_length, 1), np.int64),
+            slot=np.zeros(spec.season, np.int64),
             low=np.full(spec.horizon, -np.inf),
             high=np.full(spec.horizon, np.inf),
         )

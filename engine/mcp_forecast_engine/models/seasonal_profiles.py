@@ -13,9 +13,10 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.models.features import Layout, layout_for, tail_inputs
 from mcp_forecast_engine.models.forecaster import Settings
+from mcp_forecast_engine.models.group_shapes import shape_tables
 from mcp_forecast_engine.models.profile_path import ProfilePath
 from mcp_forecast_engine.models.profile_tuning import choose_groups
-from mcp_forecast_engine.models.profile_weights import backs_for, grouped, learn, seen_at, shape_table
+from mcp_forecast_engine.models.profile_weights import backs_for, grouped, learn, seen_at
 from mcp_forecast_engine.models.regression import one_thread
 from mcp_forecast_engine.models.season_view import season_view, seasons_read
 from mcp_forecast_engine.models.spec import ForecastSpec
@@ -36,7 +37,7 @@ class SeasonalProfiles:
     @classmethod
     def tune(cls, panel: Panel, spec: ForecastSpec, origins: Sequence[Integers], asked: Settings) -> Settings:
         """Choose the groups by the validation windows, or by a last stretch of the history where there are none."""
-        seasons = asked.get("seasons", seasons_read(_season(spec), int(np.median(panel.lengths))))
+        seasons = asked.get("seasons", seasons_read(spec.season, int(np.median(panel.lengths))))
         if "groups" in asked:
             return {"seasons": seasons, "groups": asked["groups"]}
         with one_thread():
@@ -48,7 +49,7 @@ class SeasonalProfiles:
         cls, panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None = None
     ) -> ProfilePath:
         """Measure the groups at the end of the panel, learn the weights inside it; raises HistoryTooShort."""
-        m, length = _season(spec), int(np.median(panel.lengths)) if len(panel.lengths) else 0
+        m, length = spec.season, int(np.median(panel.lengths)) if len(panel.lengths) else 0
         if length < m:
             raise HistoryTooShort(
                 f"{length} rows in a typical series; a seasonal profile needs a whole season of {m}",
@@ -66,8 +67,7 @@ class SeasonalProfiles:
             seen = [grouped(seen_at(panel, layout, b), groupings) for b in backs_for(layout, length, spec.horizon)]
             weights = learn(panel, seen, spec.horizon, groupings=len(groupings))
             whole = tail.take(tail.known >= m)
-            own = season_view(whole, m).own
-            tables = tuple(shape_table(own, whole.phase, g.of(whole.static), g) for g in groupings)
+            tables = shape_tables(season_view(whole, m).own, whole, groupings)
         return ProfilePath(
             family=cls.family,
             layout=layout,
@@ -80,9 +80,5 @@ class SeasonalProfiles:
 
 def profile_layout(panel: Panel, spec: ForecastSpec, seasons: int, static: Sequence[str]) -> Layout:
     """Whole seasons of the target and the static columns of the groups; no other column is read."""
-    plain = replace(spec, known_future=(), historical=(), static=tuple(static), lookback=seasons * _season(spec))
-    return replace(layout_for(plain, panel.axis), season_length=_season(spec))
-
-
-def _season(spec: ForecastSpec) -> int:
-    return max(spec.season_length, 1)
+    plain = replace(spec, known_future=(), historical=(), static=tuple(static), lookback=seasons * spec.season)
+    return replace(layout_for(plain, panel.axis), season_length=spec.season)

@@ -14,7 +14,7 @@ from mcp_forecast_engine.models.network_fit import fit_network
 from mcp_forecast_engine.models.network_path import NetworkPath
 from mcp_forecast_engine.models.network_segments import SegmentLayers, spline_basis
 from mcp_forecast_engine.models.network_settings import chosen, settings_for
-from mcp_forecast_engine.models.network_training import Dropout, Recipe, as_array, descend, drawn, zeros
+from mcp_forecast_engine.models.network_training import Dropout, TrainingSettings, as_array, descend, drawn, zeros
 from mcp_forecast_engine.models.network_windows import Lessons
 from mcp_forecast_engine.models.spec import ForecastSpec
 
@@ -54,21 +54,23 @@ class SegmentLstm:
 def _fit(
     panel: Panel, spec: ForecastSpec, settings: Settings, *, phases: Integers | None, until: Integers
 ) -> NetworkPath:
-    def train(lessons: Lessons, start: tuple[Singles, Singles], recipe: Recipe, spec: ForecastSpec) -> SegmentLayers:
+    def train(
+        lessons: Lessons, start: tuple[Singles, Singles], training: TrainingSettings, spec: ForecastSpec
+    ) -> SegmentLayers:
         segment = min(spec.season_length if spec.season_length > 1 else spec.horizon, spec.lookback)
-        return _train(lessons, start, recipe, lags=spec.lookback, segment=segment, knots=settings["knots"])
+        return _train(lessons, start, training, lags=spec.lookback, segment=segment, knots=settings["knots"])
 
     return fit_network(SegmentLstm.family, panel, spec, settings, train, phases=phases, until=until)
 
 
 def _train(
-    lessons: Lessons, start: tuple[Singles, Singles], recipe: Recipe, *, lags: int, segment: int, knots: int
+    lessons: Lessons, start: tuple[Singles, Singles], training: TrainingSettings, *, lags: int, segment: int, knots: int
 ) -> SegmentLayers:
     """Train from a linear start; the last layer starts at zero, so training begins there."""
     import torch
 
-    (p, h), size, seeds = start[0].shape, recipe.hidden, recipe.seeds
-    draw = torch.Generator().manual_seed(recipe.seed)
+    (p, h), size, seeds = start[0].shape, training.hidden, training.seeds
+    draw = torch.Generator().manual_seed(training.seed)
     basis = spline_basis(h, min(knots, h))
     inward, onward = drawn(draw, segment, seeds * 4 * size, fan=segment), drawn(draw, seeds, size, 4 * size, fan=size)
     second = drawn(draw, seeds, size, size, fan=size)
@@ -78,7 +80,8 @@ def _train(
     with torch.no_grad():
         # Jozefowicz, Zaremba and Sutskever 2015: a forget gate that starts open.
         inward_bias.view(seeds, 4, size)[:, 2] = 1.0
-    thin, hats = Dropout(recipe.dropout, draw, min(recipe.batch, len(lessons.rows)) * seeds * size), torch.tensor(basis)
+    thin = Dropout(training.dropout, draw, min(training.batch, len(lessons.rows)) * seeds * size)
+    hats = torch.tensor(basis)
 
     def rest(x: torch.Tensor) -> torch.Tensor:
         """What every network adds to the linear start, (S, B, h)."""
@@ -92,12 +95,12 @@ def _train(
         return linear + (a @ third) @ hats
 
     groups = [
-        {"params": [inward, onward, second, beside, third], "weight_decay": recipe.decay, "scale": 1.0},
+        {"params": [inward, onward, second, beside, third], "weight_decay": training.decay, "scale": 1.0},
         {"params": [inward_bias, second_bias], "weight_decay": 0.0, "scale": 1.0},
-        {"params": [ws, bs], "weight_decay": recipe.skip_decay, "scale": recipe.skip_rate},
+        {"params": [ws, bs], "weight_decay": training.skip_decay, "scale": training.skip_rate},
     ]
     skip, bias = start
-    descend(rest, groups, lessons.rows, lessons.z - (lessons.rows @ skip + bias), lessons.weight, recipe, draw)
+    descend(rest, groups, lessons.rows, lessons.z - (lessons.rows @ skip + bias), lessons.weight, training, draw)
     return SegmentLayers(
         lags=lags,
         segment=segment,

@@ -21,7 +21,7 @@ class ForecastSpec:
     """One forecasting question, the same for every model family.
 
     horizon, season_length, lookback: steps. known_future, historical, static: covariate names a model may read.
-    nonnegative: the target was never below zero in training, so neither is a quantile.
+    nonnegative: the target was never below zero in what was seen of it, so neither is a quantile.
     """
 
     horizon: int
@@ -36,6 +36,11 @@ class ForecastSpec:
     def covariates(self) -> tuple[str, ...]:
         """Every covariate read, in the order the model sees them."""
         return (*self.historical, *self.known_future, *self.static)
+
+    @property
+    def season(self) -> int:
+        """Steps of a season, m; 1 where there is none."""
+        return max(self.season_length, 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -57,8 +62,13 @@ def spec_for(panel: Panel, horizon: int, *, roles: tuple[str, ...] = (), history
         known_future=names.get("known_future", ()),
         historical=names.get("historical", ()),
         static=names.get("static", ()),
-        nonnegative=bool(np.all(panel.y[panel.observed] >= 0)) if panel.observed.any() else False,
+        nonnegative=never_negative(panel),
     )
+
+
+def never_negative(panel: Panel) -> bool:
+    """Whether values were observed, none of them below zero."""
+    return bool(panel.observed.any()) and bool(np.all(panel.y[panel.observed] >= 0))
 
 
 def lookback_for(*, season_length: int, horizon: int, history: int) -> int:

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.graph import Graph
+from mcp_forecast_engine.models.levels import half_gap
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -39,7 +41,7 @@ class Grouping:
         """The group of each window, int64 (B), 0 .. size - 1, or `size` where it is unknown; static: (B, G)."""
         place = np.zeros(len(static), np.int64)
         for column, levels in zip(self.columns, self.levels, strict=True):
-            near = np.abs(static[:, column, None] - levels) < _half_gap(levels)
+            near = np.abs(static[:, column, None] - levels) < half_gap(levels)
             place = place * (len(levels) + 1) + np.where(near.any(axis=1), near.argmax(axis=1), len(levels))
         return np.asarray(self.table[place], np.int64)
 
@@ -50,13 +52,19 @@ class Grouping:
             value = g.node("Gather", static, g.constant([column], np.int64), axis=1)
             gap = g.node("Abs", g.node("Sub", value, g.constant(levels, _F32)))
             # Twice a match beats the one of the last place, which is taken where nothing matches.
-            near = g.cast(g.node("Less", gap, g.constant(_half_gap(levels), _F32)), TensorProto.FLOAT)
+            near = g.cast(g.node("Less", gap, g.constant(half_gap(levels), _F32)), TensorProto.FLOAT)
             none = g.node("Add", g.node("Mul", value, g.constant(0.0, _F32)), g.constant(0.5, _F32))
             own = g.node("ArgMax", g.node("Concat", near, none, axis=1), axis=1, keepdims=0)
             if place:
                 own = g.node("Add", g.node("Mul", place, g.constant(len(levels) + 1, np.int64)), own)
             place = own
         return g.node("Gather", g.constant(self.table, np.int64), place, axis=0) if place else ""
+
+
+def static_values(panel: Panel, names: Sequence[str]) -> Floats:
+    """What the named static covariates are for every series, (S, G): as at its first step."""
+    first = panel.offsets[:-1]
+    return np.array([panel.covariates[name][first] for name in names], np.float64).reshape(-1, len(first)).T
 
 
 def grouping_by(columns: Sequence[int], static: Floats) -> Grouping:
@@ -79,7 +87,3 @@ def useful(columns: Sequence[int], static: Floats) -> bool:
         return False
     groups = len(np.unique(static[:, list(columns)], axis=0))
     return groups > max(counts) * (len(counts) > 1) and len(static) >= FEWEST_MEMBERS * groups
-
-
-def _half_gap(levels: Floats) -> float:
-    return 0.5 * float(np.diff(levels).min()) if len(levels) > 1 else 0.5

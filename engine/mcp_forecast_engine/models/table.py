@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mcp_forecast_engine.models.direct_ridge import DirectRidge
+from mcp_forecast_engine.models.effects import Effects
 from mcp_forecast_engine.models.forecaster import Family
 from mcp_forecast_engine.models.local_model import Ces, Ets, Theta
 from mcp_forecast_engine.models.mlp import Mlp
@@ -18,6 +19,7 @@ MODELS: dict[str, type[Family]] = {
     "theta": Theta,
     "ces": Ces,
     "ets": Ets,
+    "effects": Effects,
     "pretrained": Pretrained,
     "seasonal_profiles": SeasonalProfiles,
     "tabular": Tabular,

@@ -8,9 +8,10 @@ from onnx import TensorProto
 
 from mcp_forecast_engine.models.features import Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
+from mcp_forecast_engine.models.group_shapes import write_group_shapes
+from mcp_forecast_engine.models.levels import half_gap
 from mcp_forecast_engine.models.scaling_nodes import write_scale
 from mcp_forecast_engine.models.season_view import season_weights, spans_of
-from mcp_forecast_engine.models.static_groups import Grouping
 from mcp_forecast_engine.models.tabular_rows import (
     GRID,
     LARGEST,
@@ -32,7 +33,7 @@ def write_tabular(g: Graph, ports: Ports, design: TabularRows, tables: tuple[Flo
     """The forecast in the series' units, doubles (batch, horizon)."""
     layout = design.layout
     m, h = layout.season_length, layout.horizon
-    scale, _ = write_scale(g, ports.target, design.transform)
+    scale, _ = write_scale(g, ports.target, design.transform, design.yard)
     z = _on_grid(g, scale.forward(g, g.cast(ports.target, TensorProto.DOUBLE)))
     seasons = g.node("Reshape", z, g.constant([-1, layout.lookback // m, m], np.int64))
     own = _on_grid(g, _own(g, seasons, ports.known, m, layout.lookback // m))
@@ -63,10 +64,7 @@ def _rows(
     count = layout.lookback // m
     lags = [_season(g, seasons, count - k) for k in range(1, min(SEASONAL_LAGS, count) + 1)]
     phase = g.node("Unsqueeze", ports.phase, g.constant([1], np.int64))
-    shapes = [
-        _on_grid(g, _shape(g, ports, grouping, table, phase, m))
-        for grouping, table in zip(design.groupings, tables, strict=True)
-    ]
+    shapes = [_on_grid(g, shape) for shape in write_group_shapes(g, ports, design.groupings, tables, m)]
     by_step = [_third(g, g.node("Gather", part, step, axis=1)) for part in (*lags, own, *shapes)]
     by_step += [_third(g, part) for part in (*_effects(g, ports, design, z, own), *_time_of_year(g, ports, layout))]
     parts = [_single(g, part) for part in by_step]
@@ -142,7 +140,7 @@ def _match(g: Graph, source: str, place: int, levels: Floats) -> str:
     """Doubles (batch, n, levels)."""
     value = g.cast(g.node("Gather", source, g.constant([place], np.int64), axis=2), TensorProto.DOUBLE)
     gap = g.node("Abs", g.node("Sub", value, g.constant(levels, _F64)))
-    near = g.node("Less", gap, g.constant(0.5 * float(np.diff(levels).min()), _F64))
+    near = g.node("Less", gap, g.constant(half_gap(levels), _F64))
     return g.cast(near, TensorProto.DOUBLE)
 
 
@@ -154,15 +152,6 @@ def _recent(g: Graph, z: str, m: int, steps: int) -> list[str]:
             before = g.mean(_slice(g, z, steps - k - m, steps - m), 1, keep=True)
             means.append(_on_grid(g, g.node("Sub", now, before)))
     return means
-
-
-def _shape(g: Graph, ports: Ports, grouping: Grouping, table: Floats, phase: str, m: int) -> str:
-    place = g.node("Mod", g.node("Add", phase, g.constant(np.arange(m), np.int64)), g.constant(m, np.int64))
-    group = grouping.write(g, ports.static)
-    if group:
-        start = g.node("Mul", g.node("Unsqueeze", group, g.constant([1], np.int64)), g.constant(m, np.int64))
-        place = g.node("Add", place, start)
-    return g.node("Gather", g.constant(table.reshape(-1), _F64), place, axis=0)
 
 
 def _season(g: Graph, seasons: str, place: int) -> str:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
+from mcp_forecast_engine.models.group_shapes import group_shapes
 from mcp_forecast_engine.models.tabular_nodes import write_tabular
-from mcp_forecast_engine.models.tabular_rows import TabularRows, group_shapes
+from mcp_forecast_engine.models.tabular_rows import TabularRows
 from mcp_forecast_engine.models.tree_ensemble import TreeEnsemble
 
 Floats = NDArray[np.float64]

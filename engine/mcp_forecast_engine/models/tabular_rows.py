@@ -11,8 +11,8 @@ from mcp_forecast_engine.data.calendar import YEAR_DAYS
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.data.frequency import DAY, parse_frequency
 from mcp_forecast_engine.models.features import Inputs, Layout
-from mcp_forecast_engine.models.profile_path import places
-from mcp_forecast_engine.models.scaling import LocalScale, Transform, local_scale
+from mcp_forecast_engine.models.levels import half_gap
+from mcp_forecast_engine.models.scaling import MEASURED, LocalScale, Transform, Yardstick, local_scale
 from mcp_forecast_engine.models.season_view import season_weights, spans_of
 from mcp_forecast_engine.models.static_groups import Grouping
 
@@ -39,8 +39,7 @@ class Factor:
 
     def match(self, values: Floats) -> Floats:
         """(B, n) values to (B, n, levels), one where they are equal."""
-        gap = 0.5 * float(np.diff(self.levels).min())
-        return (np.abs(values[:, :, None] - self.levels) < gap).astype(np.float64)
+        return (np.abs(values[:, :, None] - self.levels) < half_gap(self.levels)).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,16 @@ class TabularRows:
     transform: Transform
     groupings: tuple[Grouping, ...]
     factors: tuple[Factor, ...]
+    yard: Yardstick = MEASURED
 
     def measured(self, inputs: Inputs) -> Measured:
         """The windows in their own units, from what a served model is given: float32."""
         m = self.layout.season_length
         target = inputs.target.astype(np.float32).astype(np.float64)
-        scale = local_scale(target, self.transform)
+        scale = local_scale(target, self.transform, self.yard)
         z = on_grid(scale.forward(target))
-        seasons = z.reshape(len(z), -1, m)
-        count = seasons.shape[1]
+        count = z.shape[1] // m
+        seasons = z.reshape(len(z), count, m)
         whole = inputs.known[:, None] >= m * np.arange(count, 0, -1)
         whole[:, -1] = True
         weight = np.where(whole, season_weights(m, count), 0.0)
@@ -85,7 +85,7 @@ class TabularRows:
         """(B, horizon, F); shapes: per grouping (B, m), the shape of each window's group."""
         size, m, h = len(inputs), self.layout.season_length, self.layout.horizon
         step = np.arange(h)
-        seasons = measured.z.reshape(size, -1, m)
+        seasons = measured.z.reshape(size, measured.z.shape[1] // m, m)
         lags = [seasons[:, -k] for k in range(1, min(SEASONAL_LAGS, seasons.shape[1]) + 1)]
         by_place = [part[:, step % m] for part in (*lags, measured.own, *(on_grid(shape) for shape in shapes))]
         past = inputs.cov_hist.astype(np.float32).astype(np.float64)
@@ -164,13 +164,6 @@ def recent_spans(season_length: int) -> tuple[int, ...]:
 def on_grid(values: Floats) -> Floats:
     """Rounded to multiples of GRID within plus and minus LARGEST."""
     return np.asarray(np.round(np.clip(values, -LARGEST, LARGEST) / GRID) * GRID, np.float64)
-
-
-def group_shapes(inputs: Inputs, groupings: tuple[Grouping, ...], tables: tuple[Floats, ...], m: int) -> list[Floats]:
-    """Per grouping the shape of each window's group, (B, m), from tables by phase."""
-    place = places(inputs.phase, m)
-    pairs = zip(groupings, tables, strict=True)
-    return [table[grouping.of(inputs.static)[:, None], place] for grouping, table in pairs]
 
 
 def factors_of(panel: Panel, known_future: tuple[str, ...]) -> tuple[Factor, ...]:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.models.features import Inputs, inputs_at
-from mcp_forecast_engine.models.profile_weights import first_step, shape_table, stride_for
-from mcp_forecast_engine.models.tabular_rows import TabularRows, group_shapes
+from mcp_forecast_engine.models.features import inputs_at
+from mcp_forecast_engine.models.group_shapes import group_shapes, shape_tables
+from mcp_forecast_engine.models.profile_weights import first_step, stride_for
+from mcp_forecast_engine.models.tabular_rows import TabularRows
 from mcp_forecast_engine.models.tree_ensemble import TreeEnsemble, ensemble_of
 
 Floats = NDArray[np.float64]
@@ -48,7 +49,7 @@ _BOOSTING: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Examples:
+class TreeRows:
     """rows: float32 (N, F). target: (N), what the trees should add to the own shape, in the windows' units.
 
     weight: (N), one over how much the window moves from step to step, so that errors count as they are scored.
@@ -71,7 +72,7 @@ def backs_between(panel: Panel, season_length: int, horizon: int, until: int) ->
     return list(range(near, far + 1, stride))
 
 
-def examples_at(panel: Panel, design: TabularRows, backs: Sequence[int], until: int) -> Examples:
+def tree_rows(panel: Panel, design: TabularRows, backs: Sequence[int], until: int) -> TreeRows:
     """Rows of all series at each distance; only steps that end `until` before the end of their series have a target.
 
     Series in the order of their names, and whole steps left out where there are too many rows: the order in which
@@ -81,48 +82,42 @@ def examples_at(panel: Panel, design: TabularRows, backs: Sequence[int], until: 
     ahead = [min(back - until, design.layout.horizon) for back in backs]
     stride = stride_for(len(order) * sum(ahead), MOST_ROWS, design.layout.horizon)
     parts = [
-        _examples(panel, design, back, order, np.arange(first_step(i, stride), count, stride), count)
+        _rows_at(panel, design, back, order, np.arange(first_step(i, stride), count, stride), count)
         for i, (back, count) in enumerate(zip(backs, ahead, strict=True))
     ]
     if not parts:
-        return Examples(np.zeros((0, 0), np.float32), np.zeros(0), np.zeros(0))
-    return Examples(
+        return TreeRows(np.zeros((0, 0), np.float32), np.zeros(0), np.zeros(0))
+    return TreeRows(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.target for part in parts]),
         np.concatenate([part.weight for part in parts]),
     )
 
 
-def _examples(panel: Panel, design: TabularRows, back: int, order: Integers, step: Integers, horizon: int) -> Examples:
+def _rows_at(panel: Panel, design: TabularRows, back: int, order: Integers, step: Integers, horizon: int) -> TreeRows:
     part = replace(design, layout=replace(design.layout, horizon=horizon))
     m = part.layout.season_length
     origin = panel.lengths - back
     series = order[origin[order] >= m]
     inputs = inputs_at(panel, part.layout, series, origin[series])
     measured = part.measured(inputs)
-    shapes = group_shapes(inputs, part.groupings, measured_tables(part, inputs), m)
+    shapes = group_shapes(inputs, part.groupings, shape_tables(measured.own, inputs, part.groupings), m)
     at = (panel.offsets[series + 1] - back)[:, None] + np.arange(horizon)
     seen = panel.observed[at][:, step] & ~measured.scale.flat[:, None]
     target = measured.scale.forward(panel.y[at]) - measured.own[:, np.arange(horizon) % m]
     moves = np.maximum(np.abs(np.diff(measured.z, axis=1)).mean(axis=1), _QUIET)
     weight = np.broadcast_to(1.0 / moves[:, None], seen.shape)
-    return Examples(part.rows(inputs, measured, shapes)[:, step][seen], target[:, step][seen], weight[seen])
+    return TreeRows(part.rows(inputs, measured, shapes)[:, step][seen], target[:, step][seen], weight[seen])
 
 
-def measured_tables(design: TabularRows, inputs: Inputs) -> tuple[Floats, ...]:
-    """Shapes of the groups by phase, from windows that all end at the same distance."""
-    own = design.measured(inputs).own
-    return tuple(shape_table(own, inputs.phase, g.of(inputs.static), g) for g in design.groupings)
-
-
-def boost(learned: Examples, trees: int) -> TreeEnsemble:
+def boost(learned: TreeRows, trees: int) -> TreeEnsemble:
     """So many boosted trees."""
     import lightgbm
 
     return ensemble_of(lightgbm.train(_BOOSTING, _table(learned), trees).dump_model())
 
 
-def best_number(learned: Examples, judged: Examples) -> int:
+def best_number(learned: TreeRows, judged: TreeRows) -> int:
     """How many trees err least on `judged`."""
     import lightgbm
 
@@ -133,7 +128,7 @@ def best_number(learned: Examples, judged: Examples) -> int:
     return max(int(booster.best_iteration), 1)
 
 
-def _table(learned: Examples) -> Any:
+def _table(learned: TreeRows) -> Any:
     import lightgbm
 
     return lightgbm.Dataset(learned.rows, learned.target, weight=learned.weight, params=_BOOSTING)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
+from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.models.features import phase_of
 from mcp_forecast_engine.models.spec import ForecastSpec
 
@@ -19,6 +20,7 @@ MOST_WINDOWS = 40_000
 _MOST_PRODUCTS = 4e9
 # Numbers that the regressors and targets of a fit may hold in memory: 400 MB.
 _MOST_NUMBERS = 5e7
+_SOME_LOOKBACKS = 1_000
 # Windows per column that a series' own weights want.
 _OWN_WINDOWS = 2
 _GOLDEN = (np.sqrt(5.0) - 1) / 2
@@ -82,6 +84,18 @@ def training_windows(
     return TrainingWindows(series=series, origin=origin, phase=phase, age=back / np.maximum(counts[series], 1))
 
 
+def no_window(spec: ForecastSpec, until: Integers) -> HistoryTooShort:
+    """The refusal where no training window of a question ends before `until` (S)."""
+    rows = spec.horizon + spec.season
+    return HistoryTooShort(
+        f"no training window fits into the history: the longest series has {int(until.max(initial=0))} rows to learn "
+        f"from, for a horizon of {spec.horizon} and a season of {spec.season} steps",
+        field="horizon",
+        allowed={"rows": rows},
+        next_step=f"send {rows} rows per series or more, or shorten the horizon",
+    )
+
+
 def most_windows(spec: ForecastSpec, *, by_season: bool, by_series: int = 0) -> int:
     """How many windows a fit may read, given roughly how many columns they have; by_series: series with own weights."""
     columns = columns_of(spec)
@@ -104,10 +118,26 @@ def columns_of(spec: ForecastSpec) -> int:
     return spec.lookback + min(4 * spec.horizon * len(spec.known_future), 900) + 50 * len(spec.covariates)
 
 
+def earlier_targets(panel: Panel, lookback: int, until: Integers) -> Floats:
+    """Up to a thousand lookbacks that lie before `until` (S), taken evenly, (n, lookback).
+
+    Where no series is as long, as many steps as the longest has.
+    """
+    steps = int(min(lookback, until.max(initial=0)))
+    counts = np.maximum(until - steps + 1, 0) if steps > 0 else np.zeros(len(until), np.int64)
+    ends = np.cumsum(counts)
+    total = int(counts.sum())
+    at = np.unique(np.linspace(0, max(total - 1, 0), min(_SOME_LOOKBACKS, total)).astype(np.int64))
+    series = np.searchsorted(ends, at, side="right")
+    first = panel.offsets[series] + at - (ends - counts)[series]
+    return np.asarray(panel.y[first[:, None] + np.arange(max(steps, 1))], np.float64)
+
+
 def before(panel: Panel, until: Integers) -> Panel:
     """The panel cut at `until` (S) steps of history: what may be learned from at that time."""
-    step = np.arange(len(panel.ds)) - np.repeat(panel.offsets[:-1], panel.lengths)
-    keep = step < np.repeat(until, panel.lengths)
+    if np.all(until >= panel.lengths):
+        return panel
+    keep = np.flatnonzero(_steps(panel) < np.repeat(until, panel.lengths))
     return replace(
         panel,
         offsets=np.concatenate([[0], np.cumsum(np.clip(until, 0, panel.lengths))]).astype(np.int64),
@@ -123,11 +153,26 @@ def seasonal_change(panel: Panel, season_length: int, until: Integers) -> Floats
 
     The scale of MASE (Hyndman and Koehler 2006): mean of |y[t] - y[t - m]| over steps that were both observed.
     """
-    out = np.full(len(panel.unique_id), np.nan)
-    for i, (start, steps) in enumerate(zip(panel.offsets[:-1], until, strict=True)):
-        y, seen = panel.y[start : start + steps], panel.observed[start : start + steps]
-        m = season_length
-        both = seen[m:] & seen[:-m]
-        if both.any():
-            out[i] = np.abs(y[m:] - y[:-m])[both].mean()
-    return out
+    step, m = _steps(panel), season_length
+    at = np.flatnonzero((step >= m) & (step < np.repeat(until, panel.lengths)))
+    at = at[panel.observed[at] & panel.observed[at - m]]
+    count = len(panel.unique_id)
+    series = np.repeat(np.arange(count), panel.lengths)[at]
+    total = np.bincount(series, weights=np.abs(panel.y[at] - panel.y[at - m]), minlength=count)
+    steps = np.bincount(series, minlength=count)
+    return np.asarray(np.where(steps > 0, total / np.maximum(steps, 1), np.nan), np.float64)
+
+
+def _steps(panel: Panel) -> Integers:
+    """The place of every row within its series, (N)."""
+    return np.asarray(np.arange(len(panel.ds)) - np.repeat(panel.offsets[:-1], panel.lengths), np.int64)
+
+
+def usual_change(panel: Panel, season_length: int, until: Integers) -> Floats:
+    """What errors of each series are divided by, (S): its seasonal change before `until` (S), in the series' units.
+
+    A series that has none, or never changed, takes the median of the others; 1 where no series has any.
+    """
+    change = seasonal_change(panel, season_length, until)
+    usual = float(np.nanmedian(change)) if np.isfinite(change).any() else 1.0
+    return np.asarray(np.where(np.nan_to_num(change) > 0, change, usual or 1.0), np.float64)

@@ -30,6 +30,7 @@ _WAITING: Final = select(RUN.c.run_id).where(RUN.c.state == "QUEUED").limit(1)
 _LIVE: Final = select(func.count()).where(RUN.c.state == "RUNNING", RUN.c.lease_until >= _NOW)
 _EXPIRED: Final = _RUNNING.where(RUN.c.lease_until < _NOW).with_for_update(skip_locked=True)
 _OLDEST_TO_TAKE: Final = _OLDEST.with_for_update(skip_locked=True)
+_OF_WORKER: Final = select(RUN).where(RUN.c.worker_pid == bindparam("pid"))
 _CLAIM: Final = (
     update(RUN)
     .where(RUN.c.run_id == _ID, RUN.c.epoch == bindparam("seen_epoch"), RUN.c.state.in_(sources("RUNNING")))
@@ -84,6 +85,11 @@ def claim(connection: Connection, *, owner: str, lease_s: float, max_running: in
 def running(connection: Connection) -> list[Run]:
     """The runs that workers hold or have lost, oldest first."""
     return _read(connection, _RUNNING)
+
+
+def of_worker(connection: Connection, pid: int) -> list[Run]:
+    """The runs, also ended ones, whose last worker had this pid; pids are used again, so compare when it started."""
+    return _read(connection, _OF_WORKER, pid=pid)
 
 
 def waiting(connection: Connection) -> bool:

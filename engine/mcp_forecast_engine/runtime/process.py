@@ -74,18 +74,24 @@ def started_at(pid: int) -> float | None:
 def alive(pid: int, started: float) -> bool:
     """Whether this very process still runs; a later process under a reused pid is another one."""
     found = started_at(pid)
-    return found is not None and abs(found - started) < SAME_START_S
+    return found is not None and same(found, started)
+
+
+def same(found: float, started: float | None) -> bool:
+    """Whether two looks at when a process with one pid started saw the same process."""
+    return started is not None and abs(found - started) < SAME_START_S
 
 
 def kill(pid: int, started: float) -> bool:
     """End a worker and what it started: SIGTERM to its group, SIGKILL after GRACE_S. False if it was gone before.
 
-    Returns when it has ended. A process under a reused pid is left alone.
+    Returns when it has ended; a stopped one hears no SIGTERM and gets no grace. A process under a reused pid is left
+    alone.
     """
     if not alive(pid, started) or os.getpgid(pid) != pid:
         return False
     _signal(pid, signal.SIGTERM)
-    until = time.monotonic() + GRACE_S
+    until = time.monotonic() + (0.0 if _is_stopped(pid) else GRACE_S)
     while alive(pid, started) and time.monotonic() < until:
         time.sleep(0.02)
     _signal(pid, signal.SIGKILL)  # also what the worker started and left behind
@@ -101,6 +107,12 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
+
+
+def _is_stopped(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP))
+    return False
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -142,7 +142,7 @@ def _record(job: Job, end: End, database: Database, now: float, lease_s: float, 
 
 def _refusal(error: EngineError, disposition: str) -> dict[str, Any]:
     found = {
-        "reason": type(error).__name__, "disposition": disposition, "message": error.message,
+        "reason": error.reason or type(error).__name__, "disposition": disposition, "message": error.message,
         "field": error.field, "allowed": error.allowed, "next_step": error.next_step,
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(found, default=str))  # `allowed` may hold sets or paths

@@ -14,20 +14,24 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.progress import OnProgress, Progress
 from mcp_forecast_engine.models.features import Inputs, Layout, tail_inputs
 from mcp_forecast_engine.models.spec import MEDIAN
-from mcp_forecast_engine.serving.forecast import BATCH, recoded
+from mcp_forecast_engine.serving.categories import recoded
+from mcp_forecast_engine.serving.forecast import BATCH
 from mcp_forecast_engine.serving.session import ModelSession
 from mcp_forecast_engine.serving.usual import usual_inputs
 
 Floats = NDArray[np.float64]
 Kind = Literal["covariate", "history", "calendar"]
 
-_MOST_COVARIATES: Final = 6  # groups of covariates; with history and calendar 8, so at most 256 coalitions
+_MOST_COVARIATES: Final = 6  # groups of covariates; with the calendar 7, so at most 128 coalitions
 _MOST_CELLS = 4_000_000  # numbers in one call of the model
 
 
 @dataclass(frozen=True)
 class Group:
-    """Inputs that come and go together: one covariate, several that matter little, the recent history, the calendar."""
+    """Inputs that come and go together: one covariate, several that matter little, the recent history, the calendar.
+
+    Of a covariate known ahead it is the future; its past is a part of the recent history.
+    """
 
     name: str
     kind: Kind
@@ -38,10 +42,12 @@ class Group:
 class Explanation:
     """What every group adds to the median of S series: base + sum of contributions = median, to float32.
 
-    base: (S, horizon), what the model would say after a usual season (`serving.usual`). contributions:
+    base: (S, horizon), the mean of what the model says after usual histories (`serving.usual`). contributions:
     (S, horizon, G), in the series' units: the Shapley value of each group, that is, what it changes when it becomes
-    real, averaged over every order in which the groups could (Shapley 1953; Lundberg and Lee 2017). Groups whose
-    inputs are as usual in every series are left out: they change nothing. read, usual: (S, G), the mean over the
+    real, averaged over every order in which the groups could (Shapley 1953; Lundberg and Lee 2017). The history comes
+    first in each of them (Frye, Rowat and Feige 2020): it came first, and it sets the units in which all others count,
+    so that their contributions move as a what-if of them does. Groups whose inputs are as usual in every series are
+    left out: they change nothing. read, usual: (S, G), the mean over the
     horizon of a single numeric covariate that is known ahead, as it is and as it usually is; NaN for the other groups.
     """
 
@@ -55,70 +61,93 @@ class Explanation:
 def explain(session: ModelSession, panel: Panel, *, on_progress: OnProgress | None = None) -> Explanation:
     """Explain the forecast from the end of every series of the panel; what `on_progress` raises ends it in between.
 
-    Each series is forecast once per set of groups, 256 times at most. Beyond six covariates the five that matter most
-    alone keep their names and the others are one group. Raises what `forecast` raises about the columns.
+    Each series is forecast once per set of groups, 129 at most; six times for those sets in which some of its past is
+    as usual. Beyond six covariates the five that matter most alone keep their names and the others are one group.
+    Raises what `forecast` raises about the columns.
     """
     layout = session.contract.layout
     panel = recoded(panel, session.contract.categories)
     real = tail_inputs(panel, layout)
     game = _Game(session, layout, real, usual_inputs(panel, layout, real))
     groups = _merged(game, game.movable())
-    coalitions = _coalitions(len(groups))
-    medians = game.medians(groups, coalitions, on_progress)
-    found = np.einsum("gc,csh->shg", _shapley_weights(coalitions), medians)
+    first = np.array([group.kind == "history" for group in groups], bool)
+    others = _coalitions(int((~first).sum()))
+    coalitions = np.ones((len(others) + 1, len(groups)), bool)
+    coalitions[0], coalitions[1:, ~first] = False, others
+    base, *given = game.medians(groups, coalitions, on_progress)
+    found = np.repeat((given[0] - base)[:, :, None], len(groups), axis=2)
+    found[:, :, ~first] = np.einsum("gc,csh->shg", _shapley_weights(others), np.stack(given))
     read, usual = game.ahead(groups, panel)
-    return Explanation(groups, medians[0], found, read, usual)
+    return Explanation(groups, base, found, read, usual)
 
 
 @dataclass(frozen=True)
 class _Game:
-    """A model between two sets of inputs of the same windows: as they are, and as they usually are."""
+    """A model between the inputs of windows as they are and as they usually are, which is a few histories of each."""
 
     session: ModelSession
     layout: Layout
     real: Inputs
-    usual: Inputs
+    usual: tuple[Inputs, ...]
 
     def movable(self) -> list[Group]:
         """One group per covariate, history and calendar: those whose inputs are not as usual everywhere."""
         names = dict.fromkeys((*self.layout.cov_hist, *self.layout.static))
         every = [Group(name, "covariate", (name,)) for name in names]
         every += [Group("recent history", "history"), Group("calendar", "calendar")]
-        return [group for group in every if not _same(self.inputs([group]), self.usual)]
+        return [group for group in every if not self._as_usual(self.inputs([group]))]
 
-    def inputs(self, groups: Sequence[Group]) -> Inputs:
-        """The windows with these groups as they are and all others as usual."""
+    def _as_usual(self, found: tuple[Inputs, ...]) -> bool:
+        pairs = zip(found * (len(self.usual) // len(found)), self.usual, strict=True)
+        return all(_same(one, usual) for one, usual in pairs)
+
+    def inputs(self, groups: Sequence[Group]) -> tuple[Inputs, ...]:
+        """The windows with these groups as they are and all others as usual: once for each usual history, if it is
+        read, and once if not.
+        """
         names = {name for group in groups for name in group.columns}
         kinds = {group.kind for group in groups}
-        past, ahead, fixed = (
+        usual, history = self.usual[0], "history" in kinds
+        ahead, fixed = (
             np.array([name in names for name in columns], bool)
-            for columns in (self.layout.cov_hist, self.layout.known_future, self.layout.static)
+            for columns in (self.layout.known_future, self.layout.static)
         )
-        return replace(
-            self.usual,
-            target=self.real.target if "history" in kinds else self.usual.target,
-            calendar=self.real.calendar if "calendar" in kinds else self.usual.calendar,
-            cov_hist=np.where(past, self.real.cov_hist, self.usual.cov_hist),
-            cov_future=np.where(ahead, self.real.cov_future, self.usual.cov_future),
-            static=np.where(fixed, self.real.static, self.usual.static),
+        # The past of what is known ahead goes with the target that it made: apart, each would contradict the other.
+        past = np.array([name in names for name in self.layout.historical] + [history] * len(ahead), bool)
+        mixed = replace(
+            self.real if history else usual,
+            calendar=self.real.calendar if "calendar" in kinds else usual.calendar,
+            cov_future=np.where(ahead, self.real.cov_future, usual.cov_future),
+            static=np.where(fixed, self.real.static, usual.static),
         )
+        found = []
+        for one in self.usual[:1] if history and past.all() else self.usual:
+            read = mixed if history else replace(mixed, target=one.target, known=one.known)
+            found.append(replace(read, cov_hist=np.where(past, self.real.cov_hist, one.cov_hist)))
+        return tuple(found)
 
     def medians(
         self, groups: Sequence[Group], coalitions: NDArray[np.bool_], on_progress: OnProgress | None = None
     ) -> Floats:
-        """The medians under every coalition, (C, S, horizon); coalitions: (C, G), which groups are as they are."""
+        """The medians under every coalition, (C, S, horizon); coalitions: (C, G), which groups are as they are.
+
+        Where something of the past is as usual: the mean over the usual histories.
+        """
         size, at_once = len(self.real), self._at_once()
         progress, found = Progress(-(-len(coalitions) // at_once), on_progress), []
         for start in range(0, len(coalitions), at_once):
             some = coalitions[start : start + at_once]
             made = [self.inputs([g for g, on in zip(groups, row, strict=True) if on]) for row in some]
-            found.append(self.session.run(_stacked(made))[:, :, MEDIAN].reshape(len(some), size, -1))
+            told = self.session.run(_stacked([one for several in made for one in several]))[:, :, MEDIAN]
+            ends = np.cumsum([len(several) for several in made])[:-1]
+            parts = np.split(told.reshape(-1, size, told.shape[1]), ends)
+            found.append(np.stack([part.mean(axis=0) for part in parts]))
             progress.step(f"explained by {min(start + at_once, len(coalitions))} of {len(coalitions)} forecasts")
         return np.concatenate(found)
 
     def _at_once(self) -> int:
         """How many coalitions go into one call of the model."""
-        cells = sum(int(getattr(self.real, name).size) for name in self.real.__dataclass_fields__)
+        cells = sum(int(getattr(self.real, name).size) for name in self.real.__dataclass_fields__) * len(self.usual)
         return max(min(BATCH // len(self.real), _MOST_CELLS // max(cells, 1)), 1)
 
     def ahead(self, groups: Sequence[Group], panel: Panel) -> tuple[Floats, Floats]:
@@ -131,7 +160,7 @@ class _Game:
                 continue
             column = self.layout.known_future.index(group.columns[0])
             read[:, place] = self.real.cov_future[:, :, column].mean(axis=1)
-            usual[:, place] = self.usual.cov_future[:, :, column].mean(axis=1)
+            usual[:, place] = self.usual[0].cov_future[:, :, column].mean(axis=1)
         return read, usual
 
 

@@ -10,9 +10,11 @@ from mcp_forecast_engine.serving.explain import Explanation, Group
 from mcp_forecast_engine.serving.rounding import rounded
 
 MEANING: Final = (
-    "base: what the model says after a usual season, that is, the mean season of what it reads of the target, each "
-    "covariate at its middle value at the same place of the last 28 seasons, the calendar averaged over them. A "
-    "contribution is the Shapley value of one factor becoming what it is. In by_step, base and all factors add up to "
+    "base: what the model says after a usual season: the mean of its forecasts after six earlier histories of the "
+    "series (whole seasons before this one, those of the most usual level and spread), each covariate known ahead at "
+    "its middle value at the same place of the last 28 seasons, the calendar averaged over them. A contribution is "
+    "what a factor changes by becoming what it is: the recent history first (the target, and the past of what is known "
+    "ahead), then the others, averaged over their orders (Shapley values). In by_step, base and all factors add up to "
     "the median; base and contribution are their means over the horizon. It tells what the model reads, not causes."
 )
 

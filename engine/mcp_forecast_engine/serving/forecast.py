@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from mcp_forecast_engine.errors import CovariatesMismatch
 from mcp_forecast_engine.evaluation.progress import OnProgress, Progress
 from mcp_forecast_engine.models.contract import Contract
 from mcp_forecast_engine.models.features import tail_of
+from mcp_forecast_engine.serving.categories import recoded
 from mcp_forecast_engine.serving.session import ModelSession
 
 Floats = NDArray[np.float64]
@@ -38,6 +38,18 @@ class Forecast:
     def median(self) -> Floats:
         """The point forecast, (S, horizon)."""
         return self.at(0.5)
+
+    @property
+    def mean(self) -> Floats:
+        """The expectation, (S, horizon): every quantile for the part of probability nearest to its level."""
+        levels = np.array(self.levels)
+        edges = np.concatenate([[0.0], (levels[1:] + levels[:-1]) / 2, [1.0]])
+        return np.asarray(self.quantiles @ np.diff(edges), np.float64)
+
+    @property
+    def mostly_silent(self) -> bool:
+        """Whether at most steps the median is zero although something may come: then only means add up to a sum."""
+        return bool(((self.median == 0) & (self.quantiles[:, :, -1] > 0)).mean() >= 0.5)
 
     def at(self, level: float) -> Floats:
         """One quantile, (S, horizon)."""
@@ -89,20 +101,3 @@ def _require_axis(panel: Panel, contract: Contract) -> None:
             allowed=contract.layout.axis.freq,
             next_step="send data of the model's frequency, or train a model on this data",
         )
-
-
-def recoded(panel: Panel, categories: Mapping[str, tuple[str, ...]]) -> Panel:
-    """Category codes as the model learned them; a category it never saw gets -1, which no indicator answers to."""
-    if all(panel.categories.get(name, known) == known for name, known in categories.items()):
-        return panel
-    covariates, future = dict(panel.covariates), dict(panel.future)
-    for name, known in categories.items():
-        here = panel.categories.get(name, known)
-        if here == known:
-            continue
-        place = {value: code for code, value in enumerate(known)}
-        code = np.array([place.get(value, -1) for value in here], np.float64)
-        covariates[name] = code[covariates[name].astype(np.int64)]
-        if name in future:
-            future[name] = code[future[name].astype(np.int64)]
-    return replace(panel, covariates=covariates, future=future)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mcp_forecast_engine.data.fallback import optional_covariates, with_fallbacks
 from mcp_forecast_engine.data.future import with_future
+from mcp_forecast_engine.data.given import UNCOUNTED, frozen_future
 from mcp_forecast_engine.data.profile import time_text
 from mcp_forecast_engine.evaluation.progress import OnProgress
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.models.features import phase_of, tail_stamps
+from mcp_forecast_engine.serving.categories import recoded, require_seen, unseen_past
 from mcp_forecast_engine.serving.explain import explain
 from mcp_forecast_engine.serving.factors import MEANING, factors
 from mcp_forecast_engine.serving.forecast import BATCH, Forecast, forecast
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from mcp_forecast_engine.models.contract import Contract
     from mcp_forecast_engine.models.features import Layout
     from mcp_forecast_engine.runtime.job import Job
+
+
+class _OutOfTime(Exception):
+    """The caller will not wait longer: the same plan is queued for a worker instead."""
 
 
 class Serving:
@@ -44,11 +51,8 @@ class Serving:
         panel, report, dataset = self._panels.get(plan, self._artifacts)
         on_progress(0, 0, "the data is read")
         trained = json.loads(self._artifacts.get(plan["training_document"]))
-        require_same_columns(trained["serving"], dataset.schema)
         session = self._session(plan["model_digest"])
-        require_inputs(trained["serving"], session.contract.layout)
-        require_levels(plan["levels"], session.contract.levels)
-        panel, warnings = self._with_future(plan, panel, dataset, session.contract.layout, trained["serving"])
+        panel, warnings = self._read(plan, panel, dataset, session.contract, trained["serving"])
         made = forecast(session, panel, on_progress=on_progress)
         series = columns_of(made, plan["horizon"], plan["levels"], panel.axis)
         meaning = {}
@@ -68,16 +72,26 @@ class Serving:
                 "trust": trained["trust"],
                 "series": series,
                 **meaning,
-                "warnings": [
-                    *plan["warnings"], *report.warnings, *_short_past(panel, session.contract.layout),
-                    *_strange(panel, session.contract), *warnings,
-                ],
+                "warnings": [*plan["warnings"], *report.warnings, *warnings],
             }
-        )  # fmt: skip
+        )
 
-    def inline(self, plan: dict[str, Any]) -> bool:
-        """Whether the model of a plan may answer here; else only a worker runs it. Raises ArtifactCorrupt."""
-        return self._session(plan["model_digest"]).inline
+    def document_in_time(self, plan: dict[str, Any], should_stop: Callable[[], bool]) -> bytes | None:
+        """The same while a caller waits; None where that lasts too long, or where only a worker runs the model.
+
+        Raises what `document` does.
+        """
+
+        def told(done: int, total: int, text: str) -> None:
+            if should_stop():
+                raise _OutOfTime
+
+        if not self._session(plan["model_digest"]).inline:
+            return None
+        try:
+            return self.document(plan, told)
+        except _OutOfTime:
+            return None
 
     def infer(self, job: Job) -> bytes:
         """The same, as the work of a queued run."""
@@ -87,6 +101,22 @@ class Serving:
             job.check()
 
         return self.document(job.run.plan, told)
+
+    def _read(
+        self, plan: dict[str, Any], panel: Panel, dataset: Dataset, contract: Contract, serving: dict[str, Any]
+    ) -> tuple[Panel, list[str]]:
+        """The panel as the model reads it, in its codes and with its future, and what a reader has to know of it.
+
+        Raises CovariatesMismatch and DataInvalid where it is not what the model was trained on.
+        """
+        layout = contract.layout
+        require_same_columns(serving, dataset.schema)
+        require_inputs(serving, layout)
+        require_levels(plan["levels"], contract.levels)
+        told = [*_short_past(panel, layout), *_strange(panel, contract)]
+        read, warnings = self._with_future(plan, recoded(panel, contract.categories), dataset, layout, serving)
+        require_seen(read, panel, contract.categories, layout.horizon)
+        return read, [*told, *warnings]
 
     def _with_future(
         self, plan: dict[str, Any], panel: Panel, dataset: Dataset, layout: Layout, serving: dict[str, Any]
@@ -103,7 +133,9 @@ class Serving:
                 told.append(f"{left} of {len(rows)} future rows lie outside the {layout.horizon} steps after the data; "
                             "not used")  # fmt: skip
         panel, warnings = with_fallbacks(panel, optional, layout.horizon)
-        return panel, [*told, *warnings]
+        sent = [name for name in layout.known_future if name in panel.future and name not in serving.get("derived", ())]
+        strange = [*warnings, *frozen_future(panel, sent, layout.horizon)]
+        return panel, [*told, *strange, *([UNCOUNTED] if strange else [])]
 
     def _session(self, digest: str) -> ModelSession:
         return self._sessions.find(digest) or self._sessions.get(digest, self._artifacts.get(digest))
@@ -127,21 +159,35 @@ def _strange(panel: Panel, contract: Contract) -> list[str]:
     place = phase_of(tail_stamps(panel, 1)[:, 0], layout.axis, layout.season_length)
     odd = [int(at) for at in place if contract.phases and int(at) not in contract.phases]
     if odd:
-        told = " and ".join(str(phase) for phase in contract.phases[:4])
+        told = _named(contract.phases)
         found.append(
             f"{len(odd)} forecasts start at place {odd[0]} of the season ({layout.season_length} steps), the networks "
             f"of the model learned starts at {told}: they are left out, and the model is not tested there"
+        )
+    untested = [int(at) for at in place if contract.tested and int(at) not in (*contract.tested, *odd)]
+    if untested:
+        found.append(
+            f"{len(untested)} forecasts start at place {untested[0]} of the season ({layout.season_length} steps), the "
+            f"intervals were measured on forecasts from {_named(contract.tested)}: how often they hold here is unknown"
         )
     strangers = sorted(set(panel.unique_id) - set(layout.series)) if layout.series else []
     if strangers:
         named = ", ".join(strangers[:5])
         found.append(f"{len(strangers)} series were not in the training data ({named}): they get what all share")
-    return found
+    return [*found, *unseen_past(panel, contract.categories, layout.lookback)]
+
+
+def _named(phases: Sequence[int]) -> str:
+    shown = [str(phase) for phase in phases[:4]]
+    return " and ".join(shown) + (f" and {len(phases) - 4} more" if len(phases) > 4 else "")
 
 
 def columns_of(made: Forecast, horizon: int, levels: list[int], axis: TimeAxis) -> list[dict[str, Any]]:
-    """The first `horizon` steps of a forecast as a document's columns, per series; levels: intervals in per cent."""
-    bounds: dict[str, Any] = {}
+    """The first `horizon` steps of a forecast as a document's columns, per series; levels: intervals in per cent.
+
+    A mean stands beside medians that are mostly zero.
+    """
+    bounds: dict[str, Any] = {"mean": made.mean} if made.mostly_silent else {}
     for level in levels:
         low = round((100 - level) / 200, 4)
         bounds |= {f"lo-{level}": made.at(low), f"hi-{level}": made.at(round(1 - low, 4))}

@@ -18,11 +18,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PretrainedSession:
-    """What a manifest says; its weights are read, and torch is loaded, when it runs."""
+    """What a manifest says; its weights are read, and torch is loaded, when it runs. model: with its intervals."""
 
     inline: ClassVar[bool] = False
     contract: Contract
-    _model: CalibratedModel
+    model: CalibratedModel
 
     def run(self, inputs: Inputs) -> Floats:
         """Quantiles of B windows, (B, horizon, levels).
@@ -30,7 +30,7 @@ class PretrainedSession:
         Raises ArtifactCorrupt where the weights are not those of the training, PretrainedUnavailable where they are
         not in this worker's folder.
         """
-        return self._model.quantiles(inputs)
+        return self.model.quantiles(inputs)
 
 
 def load_manifest(content: bytes) -> PretrainedSession:

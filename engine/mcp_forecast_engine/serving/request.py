@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 UNREAD_FUTURE: Final = "the model reads no future covariates; the future rows were not used"
 LEVELS: Final = (20, 40, 60, 80, 90, 95)  # intervals between the quantile levels a model carries
 
-EXPLAINED_SERIES: Final = 50  # at most: each is forecast up to 256 times
+EXPLAINED_SERIES: Final = 50  # at most: each is forecast hundreds of times
 
 
 def resolve(
@@ -37,17 +37,9 @@ def resolve(
     """The pinned plan of a forecast request. Raises CovariatesMismatch, DataInvalid."""
     serving = document["serving"]
     steps = horizon or serving["horizon"]
-    if steps > serving["horizon"]:
-        raise DataInvalid(
-            f"horizon {steps} is beyond the {serving['horizon']} steps this model was trained for",
-            field="horizon", allowed=f"1 to {serving['horizon']}", next_step="train with the longer horizon",
-        )  # fmt: skip
-    wrong = sorted(set(levels) - set(LEVELS))
-    if wrong:
-        raise DataInvalid(f"levels {wrong} are not carried by the model", field="levels", allowed=list(LEVELS))
-    _require_same_target(serving, summary)
-    _require_same_covariates(serving, summary)
-    _require_same_step(serving, summary)
+    _require_within(steps, serving)
+    require_known_levels(levels)
+    _require_same_data(serving, summary)
     _require_few(summary, explain)
     read = bool(serving["needs_future"])
     asked = {
@@ -67,6 +59,7 @@ def resolve(
         "covariates": trained.plan["covariates"],
         "future": artifacts.put(canonical_bytes(future)) if future and read else "",
         **_holidays(trained),
+        **_labels(trained, summary),
         **({"explain": True} if explain else {}),
     }
     return pin_plan(
@@ -76,6 +69,31 @@ def resolve(
         warnings=_warnings(trained, summary),
         remarks=(UNREAD_FUTURE,) if future and not read else (),
     )
+
+
+def _require_within(steps: int, serving: dict[str, Any]) -> None:
+    if steps > serving["horizon"]:
+        raise DataInvalid(
+            f"horizon {steps} is beyond the {serving['horizon']} steps this model was trained for",
+            field="horizon", allowed=f"1 to {serving['horizon']}", next_step="train with the longer horizon",
+        )  # fmt: skip
+
+
+def _require_same_data(serving: dict[str, Any], summary: dict[str, Any]) -> None:
+    """What a summary tells of the data is what the model was trained on: target, covariates and step."""
+    _require_same_target(serving, summary)
+    _require_same_covariates(serving, summary)
+    _require_same_step(serving, summary)
+
+
+def require_known_levels(asked: Sequence[int]) -> None:
+    """Levels that some model carries: which ones a model does, it says itself. Raises DataInvalid."""
+    wrong = sorted(set(asked) - set(LEVELS))
+    if wrong:
+        raise DataInvalid(
+            f"levels {wrong} are not carried by any model", field="levels", allowed=list(LEVELS),
+            next_step="ask for some of these levels: per cent that an interval covers",
+        )  # fmt: skip
 
 
 def _warnings(trained: Run, summary: dict[str, Any]) -> tuple[str, ...]:
@@ -97,6 +115,16 @@ def _holidays(trained: Run) -> dict[str, Any]:
     from mcp_forecast_engine.data.derived import library_release  # numpy: only where it is needed
 
     return {"holidays": {**pinned, "library": library_release()}}
+
+
+def _labels(trained: Run, summary: dict[str, Any]) -> dict[str, Any]:
+    """As of when revised data is read: its own dataset as in training, another one as it stands now."""
+    if summary.get("observed") is None:
+        return {}
+    if summary["dataset_id"] != trained.plan["dataset_id"]:
+        return {"label_asof": summary["observed"]["last"]}
+    pinned = {name: trained.plan.get(name) for name in ("label_asof", "maturity_days")}
+    return {name: value for name, value in pinned.items() if value is not None}
 
 
 def require_levels(asked: Sequence[int], carried: Sequence[float]) -> None:
@@ -208,12 +236,13 @@ def _require_same_step(serving: dict[str, Any], summary: dict[str, Any]) -> None
     wanted = serving.get("data_freq", serving["freq"])  # runs of 0.1 did not say it, and never resampled
     if summary["freq"] != wanted:
         raise CovariatesMismatch(
-            f"the data steps by {summary['freq']}, that of the model by {wanted}", field="dataset_id", allowed=wanted
-        )
+            f"the data steps by {summary['freq']}, that of the model by {wanted}", field="dataset_id", allowed=wanted,
+            next_step=f"register data that steps by {wanted}, or train a model on this data",
+        )  # fmt: skip
 
 
 def _require_few(summary: dict[str, Any], explain: bool) -> None:
-    """An explanation forecasts every series up to 256 times: it is for some series, not for all of a large dataset."""
+    """An explanation forecasts every series hundreds of times: it is for some series, not for all of many."""
     if explain and summary["series_count"] > EXPLAINED_SERIES:
         raise DataInvalid(
             f"the dataset has {summary['series_count']} series; at most {EXPLAINED_SERIES} are explained at once",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.errors import ArtifactCorrupt
-from mcp_forecast_engine.models.contract import KEY, Contract, read_contract
+from mcp_forecast_engine.models.contract import KEY, REMAKE, Contract, read_contract
 from mcp_forecast_engine.models.features import Inputs
 from mcp_forecast_engine.models.pretrained_manifest import is_manifest
 
@@ -79,7 +79,7 @@ def load_model(content: bytes) -> ModelSession:
     try:
         runtime = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
-        raise ArtifactCorrupt("the bytes are no ONNX model that can be loaded") from error
+        raise ArtifactCorrupt("the bytes are no ONNX model that can be loaded", next_step=REMAKE) from error
     contract = read_contract(runtime.get_modelmeta().custom_metadata_map.get(KEY, ""))
     return OnnxSession(contract, runtime, tuple(part.name for part in runtime.get_inputs()))
 
@@ -107,4 +107,6 @@ class ModelSessions:
     def find(self, digest: str) -> ModelSession | None:
         """The session of a digest where it is loaded already: saves reading the bytes."""
         with self._lock:
+            if digest in self._loaded:
+                self._loaded.move_to_end(digest)
             return self._loaded.get(digest)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.calendar import calendar_features
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.models.features import Inputs, Layout
+from mcp_forecast_engine.models.features import Inputs, Layout, past_at
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -17,48 +17,61 @@ Integers = NDArray[np.int64]
 # Four weeks of hours, half a year of days, the years there are of months: long enough to be typical, short enough to
 # know the time of the year.
 RECENT_SEASONS = 28
+# Histories that stand for the usual one: few, because each is forecast anew for every set of factors.
+REFERENCES = 6
 
 
-def usual_inputs(panel: Panel, layout: Layout, real: Inputs) -> Inputs:
-    """The inputs of a usual season at the end of every series of the panel; `real` are what `tail_inputs` gathered.
+def usual_inputs(panel: Panel, layout: Layout, real: Inputs) -> tuple[Inputs, ...]:
+    """The usual inputs at the end of every series of the panel, six times; `real` are what `tail_inputs` gathered.
 
-    A covariate takes, at each step, the middle one of its values at the same place of the season over the last 28
-    seasons of its series (a category its most frequent one), a static one the middle one over the series: values that
-    did happen. The target repeats the lookback's own mean season, at its level. The calendar is the mean over the
-    forecasts that could have started at the same place of those seasons. Phase and length of the history stay.
+    The past of target and covariates is what the model would have read at six earlier ends of the series
+    (`usual_ends`): histories that did happen, so that the units of a window are usual too. A covariate that is known
+    ahead takes, at each step, the middle one of its values at the same place of the season over the last 28 seasons of
+    its series (a category its most frequent one), a static one the middle one over the series. The calendar is the mean
+    over the forecasts that could have started at the same place of those seasons. The phase stays. A series too short
+    to have had an earlier end keeps its own history.
     """
-    cov_hist, cov_future = np.empty_like(real.cov_hist), np.empty_like(real.cov_future)
-    calendar = np.empty_like(real.calendar)
+    cov_future, calendar = np.empty_like(real.cov_future), np.empty_like(real.calendar)
+    ends = np.empty((REFERENCES, len(real)), np.int64)
     for i, (start, end) in enumerate(zip(panel.offsets[:-1], panel.offsets[1:], strict=True)):
-        for place, name in enumerate(layout.cov_hist):
+        for place, name in enumerate(layout.known_future):
             profile = _profile(panel.covariates[name][start:end], layout.season_length, name in panel.categories)
-            cov_hist[i, :, place] = profile[np.arange(-layout.past, 0) % len(profile)]
-            if name in layout.known_future:
-                ahead = layout.known_future.index(name)
-                cov_future[i, :, ahead] = profile[np.arange(layout.horizon) % len(profile)]
+            cov_future[i, :, place] = profile[np.arange(layout.horizon) % len(profile)]
         calendar[i] = _calendar(panel.ds[start:end], layout)
-    return replace(
-        real,
-        target=usual_target(real.target, layout.season_length),
-        cov_hist=cov_hist,
-        cov_future=cov_future,
-        calendar=calendar,
-        static=_statics(panel, layout, real.static),
+        ends[:, i] = usual_ends(panel.y[start:end], layout)
+    usual = replace(real, cov_future=cov_future, calendar=calendar, static=_statics(panel, layout, real.static))
+    pasts = [past_at(panel, layout, end) for end in ends]
+    return tuple(
+        replace(usual, target=target, cov_hist=cov_hist, known=np.minimum(end, layout.lookback))
+        for end, (target, cov_hist) in zip(ends, pasts, strict=True)
     )
 
 
-def usual_target(target: Floats, season_length: int) -> Floats:
-    """The mean season of each window, repeated through its lookback: (B, lookback) → (B, lookback).
+def usual_ends(y: Floats, layout: Layout) -> Integers:
+    """At which earlier ends of a series (steps of history) the model reads what is usual, int64 (6), ascending.
 
-    Below two seasons a window cannot tell what is usual of one: it is its mean.
+    Whole seasons back, where the whole lookback is genuine, or half of the history where the lookback is longer; of
+    the last 28, or as far back as two lookbacks where the season is short, the six whose mean and spread lie nearest
+    to the middle ones. Fewer are repeated; none: the end itself.
     """
-    size, lookback = target.shape
-    m = max(season_length, 1)
-    if lookback < 2 * m:
-        return np.repeat(target.mean(axis=1, keepdims=True), lookback, axis=1)
-    whole = lookback // m
-    season = target[:, lookback - whole * m :].reshape(size, whole, m).mean(axis=1)
-    return np.asarray(season[:, np.arange(-lookback, 0) % m], np.float64)
+    m = max(layout.season_length, 1)
+    least = min(layout.lookback, max(len(y) // 2, m, 1))
+    most = min((len(y) - least) // m, max(RECENT_SEASONS, 2 * layout.lookback // m))
+    if most < 1:
+        return np.full(REFERENCES, len(y), np.int64)
+    back = np.unique(np.linspace(1, most, min(most, RECENT_SEASONS)).astype(np.int64))
+    ends = len(y) - m * back
+    windows = [y[max(end - layout.lookback, 0) : end] for end in ends]
+    level, spread = (np.array([float(measure(window)) for window in windows]) for measure in (np.mean, np.std))
+    strange = _beside(level) + _beside(spread)
+    chosen = np.sort(ends[np.argsort(strange, kind="stable")[:REFERENCES]])
+    return np.asarray(chosen[np.arange(REFERENCES) * len(chosen) // REFERENCES], np.int64)
+
+
+def _beside(values: Floats) -> Floats:
+    """How far each value lies from the middle one, in units of how far they usually do."""
+    far = np.abs(values - np.median(values))
+    return far / (float(far.mean()) or 1.0)
 
 
 def _profile(values: Floats, season_length: int, categorical: bool) -> Floats:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_forecast_engine.errors import ArtifactCorrupt, NotFound, StoreUnavailable
+from mcp_forecast_engine.store.durable import sync
 from mcp_forecast_engine.store.folder_lock import folder_lock
 from mcp_forecast_engine.store.host import host_name
 from mcp_forecast_engine.store.identity import ALGORITHM, digest_of_bytes
@@ -136,7 +137,10 @@ class ArtifactStore:
         """Where the bytes of a digest lie, if they are there. Raises NotFound for what is no digest."""
         algorithm, _, name = digest.partition(":")
         if algorithm != ALGORITHM or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
-            raise NotFound(f"{digest!r} is no artifact digest", field="digest", allowed="sha256:<64 hex characters>")
+            raise NotFound(
+                f"{digest!r} is no artifact digest", field="digest", allowed="sha256:<64 hex characters>",
+                next_step="list_artifacts shows the digests",
+            )  # fmt: skip
         return self._root / name[:2] / name
 
     def _lock(self, *, alone: bool) -> AbstractContextManager[None]:
@@ -166,11 +170,7 @@ class ArtifactStore:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(path.parent)
 
 
 def _unfinished(pid: int) -> str:

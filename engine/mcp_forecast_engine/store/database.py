@@ -21,8 +21,10 @@ READ_WAIT_S: Final = 2.0  # a short read runs on the event loop, and waits there
 CLOSE_S: Final = 0.1  # what other threads are at may take this long when the database is closed
 
 
-# The log's tables, which the audit part owns and a migration protects; a test compares.
-LOG_TABLES: Final = ("audit_checkpoint", "audit_entry", "audit_key", "audit_node", "audit_ref")
+# What is only added to: the log, which the audit part owns, and the registry. Migrations protect them; a test compares.
+APPEND_ONLY: Final = (
+    "audit_checkpoint", "audit_entry", "audit_key", "audit_node", "audit_ref", "bundle", "registry_event",
+)  # fmt: skip
 
 
 class Database(ABC):
@@ -49,6 +51,13 @@ class Database(ABC):
     @abstractmethod
     def unhurried(self, connection: Connection) -> None:
         """Let the rest of this transaction take as long as it needs: a copy of everything, a migration."""
+
+    @abstractmethod
+    def writing_process(self) -> int | None:
+        """The pid of another process of this host that keeps everyone from writing now, None if there is none.
+
+        None too where the database itself ends whoever stops inside a transaction.
+        """
 
     @abstractmethod
     def clock(self) -> float:

@@ -25,13 +25,16 @@ def canonical_bytes(value: Any) -> bytes:
     try:
         return rfc8785.dumps(value)
     except RecursionError as error:
-        raise DataInvalid("not a canonical JSON value: nested too deeply") from error
+        raise DataInvalid(
+            "not a canonical JSON value: nested too deeply", next_step="send the value in fewer levels"
+        ) from error
     except ValueError as error:  # also what Python refuses to print: integers of thousands of digits
         path, what = _first_fault(value, "") or ("", "it cannot be written")
         place = path or "the value"
         raise DataInvalid(
             f"not a canonical JSON value: {place} is {what}", field=path or None,
             allowed="text, true, false, null, finite numbers, integers up to 9007199254740991 (2^53 - 1) either way",
+            next_step="correct that value, or leave it out",
         ) from error  # fmt: skip
 
 

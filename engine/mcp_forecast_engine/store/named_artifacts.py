@@ -27,9 +27,10 @@ from mcp_forecast_engine.errors import NotFound
 from mcp_forecast_engine.store.tables import DatasetRow, PreprocessingReportRow, RunRow, StepRow
 
 DATASET, REPORT, RESULT, FORECAST = "dataset.npz", "preprocessing_report.json", "result.json", "forecast.json"
+COSTS: Final = "costs"  # the step of a training that keeps what was measured
 STEP_NAMES: Final = {
     "preprocess": "preprocessing.json", "evaluate": "evaluation.json", "train": "model.onnx", "refer": "model.json",
-    "costs": "costs.json",
+    COSTS: "costs.json",
 }  # fmt: skip
 _MEDIA: Final = {"json": "application/json", "onnx": "application/onnx", "npz": "application/zip"}
 

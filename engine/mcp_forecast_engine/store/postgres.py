@@ -22,7 +22,7 @@ from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import DBAPIError
 
 from mcp_forecast_engine.errors import DataInvalid, OutcomeUnknown, StoreUnavailable
-from mcp_forecast_engine.store.database import BUSY_S, CLOSE_S, LOG_TABLES, Database, held, require_schema
+from mcp_forecast_engine.store.database import APPEND_ONLY, BUSY_S, CLOSE_S, Database, held, require_schema
 from mcp_forecast_engine.store.postgres_link import (
     READ_ANSWER_S,
     WRITE_ANSWER_S,
@@ -49,7 +49,7 @@ SELECT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user),
   bool_and((SELECT count(*) FROM pg_trigger t
     WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled = 'A') >= 2)
 FROM pg_class c
-WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname IN {LOG_TABLES}
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND c.relname IN {APPEND_ONLY}
 """
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,9 @@ class PostgresDatabase(Database):
     def unhurried(self, connection: Connection) -> None:
         """Lift the limits of the server and of this process, until the connection is lent again."""
         unhurry(connection)
+
+    def writing_process(self) -> None:
+        """Nobody that has to be found: the server ends whoever stops inside a transaction after a few seconds."""
 
     def clock(self) -> float:
         """The server's time."""
@@ -201,7 +204,7 @@ _FAULTS: Final[tuple[tuple[type[BaseException] | tuple[type[BaseException], ...]
     (pg.LockNotAvailable, "it is busy: another process writes", _RETRY),
     (
         pg.InsufficientPrivilege,
-        "permission denied (the audit tables are append-only; the rest needs its grants)",
+        "permission denied (the log and the registry are append-only; the rest needs its grants)",
         "set MCP_FORECAST_DATABASE_OWNER to the address of the tables' owner, then repeat the command "
         "(for a server: mcp-forecast migrate)",
     ),
@@ -230,7 +233,10 @@ def _translated(what: str) -> Iterator[None]:
             log.warning("the database did not %s: %s", what, _line(cause))
         if isinstance(cause, psycopg.DataError):
             found = _value_fault(cause)
-            raise DataInvalid(f"a value of this call is none that the database can hold: {found}") from error
+            raise DataInvalid(
+                f"a value of this call is none that the database can hold: {found}",
+                next_step="correct that value and call again",
+            ) from error
         raise _unavailable(what, cause) from error
 
 

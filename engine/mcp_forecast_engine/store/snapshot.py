@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
-from mcp_forecast_engine.store.tables import DatasetRow, PreprocessingReportRow, RunRow, StepRow
+from mcp_forecast_engine.store.tables import BundleRow, DatasetRow, PreprocessingReportRow, RunRow, StepRow
 
 ROWS_AT_ONCE: Final = 2000
 # Every statement of the block sees the same commits; on SQLite the first one fixes which.
@@ -24,6 +24,7 @@ _NAMING: Final[tuple[Column[Any], ...]] = (
     RunRow.__table__.c.result,  # type: ignore[attr-defined]
     StepRow.__table__.c.artifact,  # type: ignore[attr-defined]
     PreprocessingReportRow.__table__.c.artifact,  # type: ignore[attr-defined]
+    BundleRow.__table__.c.manifest,  # type: ignore[attr-defined]
 )
 
 

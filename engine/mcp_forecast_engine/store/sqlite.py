@@ -23,14 +23,15 @@ from sqlalchemy.pool import StaticPool
 
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.store.database import (
+    APPEND_ONLY,
     BUSY_S,
     CLOSE_S,
-    LOG_TABLES,
     READ_WAIT_S,
     Database,
     held,
     require_schema,
 )
+from mcp_forecast_engine.store.write_lock import WriteLock
 
 WAL_RESET_FIXED: Final = (3, 51, 3)
 LOOK_S: Final = 0.002  # between two looks at the guard while another process holds it
@@ -72,6 +73,7 @@ class SqliteDatabase(Database):
         with _translated("open"):
             self._reading = _engine(path, writes=False).connect()
             self._writing = _engine(path, writes=True).connect()
+        self._turn = WriteLock(path)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -101,6 +103,10 @@ class SqliteDatabase(Database):
     def unhurried(self, connection: Connection) -> None:
         """Nothing limits a statement here."""
 
+    def writing_process(self) -> int | None:
+        """The process that holds the write lock, as the kernel says; it may have been stopped with it."""
+        return self._turn.holder()
+
     def clock(self) -> float:
         """This machine's clock: nobody else can reach the file."""
         return time.time()
@@ -111,7 +117,7 @@ class SqliteDatabase(Database):
             tables, triggers = (
                 set(connection.exec_driver_sql(_NAMES, (kind,)).scalars()) for kind in ("table", "trigger")
             )
-        bare = [table for table in LOG_TABLES if table in tables and not triggers >= _of(table)]
+        bare = [table for table in APPEND_ONLY if table in tables and not triggers >= _of(table)]
         kept = f"nothing: {', '.join(bare)} lacks a trigger" if bare else "triggers"
         return {**sqlite_report(), "append_only": kept, "clock": "this machine's"}
 
@@ -129,6 +135,7 @@ class SqliteDatabase(Database):
             for connection in (self._reading, self._writing):
                 connection.close()
                 connection.engine.dispose()
+            self._turn.close()
             os.close(self._guard)
 
     def _require_open(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows of the engine: datasets, preprocessing, runs with steps and attempts; no foreign keys across parts."""
+"""Rows of the engine: datasets, preprocessing, runs with steps and attempts, the registry; no foreign keys between."""
 
 from __future__ import annotations
 
@@ -90,3 +90,65 @@ class PreprocessingReportRow(SQLModel, table=True):
     season_length: int = Field(primary_key=True)
     artifact: str
     created_at: float
+
+
+class BundleRow(SQLModel, table=True):
+    """A published bundle, never changed: what it is (its manifest's digest), what it can do, how its gate decided.
+
+    seq: the event that published it, which is its place in listings.
+    """
+
+    __tablename__ = "bundle"
+    bundle_id: str = Field(primary_key=True)
+    version: str = Field(primary_key=True)
+    seq: int = Field(unique=True)
+    kind: str
+    run_id: str
+    manifest: str  # artifact digest of bundle.json
+    compatibility: str  # canonical JSON
+    gate_decision: str
+    gate_receipt: str  # artifact digest, or empty
+    published_at: float
+
+
+class RegistryEventRow(SQLModel, table=True):
+    """One thing that happened in the registry, never changed: seq counts from 1 without gaps and is every token.
+
+    tenant is empty where the scope is everybody's. bundle_id is null where a scope became empty.
+    """
+
+    __tablename__ = "registry_event"
+    __table_args__ = (
+        Index("ix_registry_event_scope", "environment", "mode", "slot", "tenant", "seq"),
+        Index("ix_registry_event_bundle", "bundle_id", "version", "seq"),
+    )
+    seq: int | None = Field(default=None, primary_key=True)
+    event_id: str = Field(unique=True)
+    event_type: str
+    environment: str
+    mode: str
+    slot: str
+    tenant: str
+    bundle_id: str | None = None
+    version: str | None = None
+    from_bundle_id: str | None = None
+    from_version: str | None = None
+    actor: str
+    source_type: str
+    reason: str
+    evidence: str  # canonical JSON
+    policy_rev: str  # canonical JSON
+    at: float
+
+
+class ActiveBundleRow(SQLModel, table=True):
+    """The one ACTIVE bundle of a scope, null once it was rolled back to nothing; seq: the event that made it so."""
+
+    __tablename__ = "active_bundle"
+    environment: str = Field(primary_key=True)
+    mode: str = Field(primary_key=True)
+    slot: str = Field(primary_key=True)
+    tenant: str = Field(primary_key=True)
+    bundle_id: str | None = None
+    version: str | None = None
+    seq: int

@@ -1,0 +1,276 @@
+"""The guard that scrambles the future: what a run chose, fitted and forecast must be the same bytes without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data.frame import Frame, Panel
+from mcp_forecast_engine.data.steps import FillGaps, steps_from_dicts
+from mcp_forecast_engine.errors import EngineError
+from mcp_forecast_engine.evaluation.auto import Choice, choose
+from mcp_forecast_engine.evaluation.budget import Budget
+from mcp_forecast_engine.evaluation.champion import ACTIVE
+from mcp_forecast_engine.evaluation.plan import BacktestPlan, cutoffs_of, origins_of
+from mcp_forecast_engine.evaluation.predictions import Stored
+from mcp_forecast_engine.evaluation.progress import Progress
+from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
+from mcp_forecast_engine.evaluation.rolling import calibrate
+from mcp_forecast_engine.evaluation.trials import seen_at
+from mcp_forecast_engine.evaluation.walks import renewed_at, replayed
+from mcp_forecast_engine.factory.guard import GuardResult
+from mcp_forecast_engine.factory.inputs import shaped
+from mcp_forecast_engine.models.combination import combined
+from mcp_forecast_engine.models.regression import one_thread
+from mcp_forecast_engine.store.identity import canonical_bytes
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+_FAR: Final = 3.0  # spreads of a column by which what replaces it scatters
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a panel comes from. frame: the raw rows; rebuild: makes the panel of them, as the run did, with its roles.
+
+    looks_ahead: the request accepted steps that read later values (causal=false).
+    """
+
+    frame: Frame
+    rebuild: Callable[[Frame], Panel]
+    looks_ahead: bool = False
+
+
+def source_of(frame: Frame, plan: Mapping[str, Any], panel: Panel) -> Source:
+    """The source of a plan's panel. frame: the rows as known at the plan's as-of time; panel: with the run's roles."""
+    ahead = any(isinstance(step, FillGaps) and not step.causal for step in steps_from_dicts(plan["preprocessing"]))
+    return Source(frame, lambda rows: replace(shaped(rows, plan)[0], roles=panel.roles), ahead)
+
+
+@dataclass(frozen=True)
+class Blind:
+    """The guard's finding, and the largest difference of a replayed forecast, in units of the target."""
+
+    guard: GuardResult
+    replay_difference: float
+
+
+@dataclass
+class _Findings:
+    """What differs, in words; how many numbers were compared; the largest difference."""
+
+    texts: list[str] = field(default_factory=list)
+    checked: int = 0
+    largest: float = 0.0
+
+    def compare(self, what: str, mine: Floats, theirs: Floats) -> None:
+        self.checked += mine.size
+        if mine.shape != theirs.shape or mine.tobytes() != theirs.tobytes():
+            gap = float(np.abs(mine - theirs).max()) if mine.shape == theirs.shape else np.inf
+            self.largest = max(self.largest, gap)
+            self.texts.append(f"{what} by up to {gap:.4g} once what follows is scrambled")
+
+
+def check_blind(
+    source: Source,
+    panel: Panel,
+    document: Mapping[str, Any],
+    predictions: Mapping[str, Stored],
+    *,
+    seed: int,
+    budget: Budget | None = None,
+    cores: int = 1,
+) -> Blind:
+    """Scramble every target and historical covariate from the first test cutoff on, and do the work again.
+
+    The panel before the cutoff, the chosen arm's forecasts of the first test window and of one after a refit, and the
+    quantiles issued for these, a middle and the last one, must be the same bytes as those stored. budget: the run's;
+    with it the whole choice is repeated too. document: the evaluation as stored.
+    """
+    plan, arm = BacktestPlan(**document["plan"]), read_arm(_chosen(document))
+    origins, cutoffs = origins_of(panel, plan), cutoffs_of(panel, plan)
+    found = _Findings()
+    if arm.name not in predictions:
+        return Blind(GuardResult("blind", "violated", 0, f"no predictions of {arm.name} are stored"), 0.0)
+    try:
+        scrambled = source.rebuild(_with_noise(source.frame, panel, cutoffs[plan.validation_windows], seed))
+    except EngineError as refusal:
+        return Blind(GuardResult("blind", "violated", 0, f"what follows decides what is read: {refusal.message}"), 0.0)
+    ahead = _changed_before(panel, scrambled, cutoffs[plan.validation_windows], found)
+    # The steps before stay the run's own, so that one finding does not hide the others.
+    blind = _Scrambled(panel, scrambled, cutoffs)
+    with one_thread():
+        _replay(blind, arm, plan, origins, predictions[arm.name], found)
+        if budget is not None:
+            again = choose(blind.at(plan.validation_windows), plan, origins, budget, Progress(0), cores=cores)
+            found.texts += _decided_otherwise(again, document)
+            found.checked += len(again.tried)
+    return Blind(_verdict(found, ahead, accepted=source.looks_ahead), found.largest)
+
+
+def _verdict(found: _Findings, ahead: int, *, accepted: bool) -> GuardResult:
+    """ahead: filled targets that follow from later values, which the request may have accepted."""
+    if ahead and not accepted:
+        found.texts.insert(0, f"{ahead} values before the first test cutoff follow from later ones")
+    if found.texts:
+        return GuardResult("blind", "violated", found.checked, found.texts[0])
+    text = f"{found.checked} numbers are the same bytes with everything from the first test cutoff on scrambled"
+    if not ahead:
+        return GuardResult("blind", "passed", found.checked, text)
+    asked = f"{ahead} filled targets follow from later ones, as the request accepted (causal=false); else {text}"
+    return GuardResult("blind", "accepted", found.checked, asked)
+
+
+def _with_noise(frame: Frame, panel: Panel, cutoffs: Integers, seed: int) -> Frame:
+    """The raw rows with noise for every target and historical covariate from the first test step on.
+
+    What is absent stays absent, and the first value of a covariate in a series stays too: the rows before it repeat it.
+    """
+    never = np.iinfo(np.int64).max
+    inside = np.minimum(panel.offsets[:-1] + cutoffs, panel.offsets[1:] - 1)
+    stamps = np.where(cutoffs < panel.lengths, panel.ds[inside], never)
+    since = dict(zip(panel.unique_id, stamps.tolist(), strict=True))
+    late = frame.ds >= np.repeat([since.get(name, never) for name in frame.unique_id], np.diff(frame.offsets))
+    draw = np.random.default_rng(seed)
+    covariates = dict(frame.covariates)
+    for name in sorted(frame.covariates):
+        if panel.roles.get(name) == "historical":
+            words = len(frame.categories.get(name, ()))
+            values = frame.covariates[name]
+            covariates[name] = _noisy(values, late & ~_first(values, frame.offsets), draw, words)
+    return replace(frame, y=_noisy(frame.y, late, draw, 0), covariates=covariates)
+
+
+def _noisy(values: Floats, late: NDArray[np.bool_], draw: np.random.Generator, words: int) -> Floats:
+    rows = np.flatnonzero(late & ~np.isnan(values))
+    if words:
+        noise = draw.integers(0, words, size=len(rows)).astype(np.float64)
+    else:
+        known = values[~np.isnan(values)]
+        spread = float(known.std()) if len(known) else 1.0
+        noise = (known.mean() if len(known) else 0.0) + _FAR * (spread or 1.0) * draw.normal(size=len(rows))
+    found = values.copy()
+    found[rows] = noise
+    return found
+
+
+def _first(values: Floats, offsets: Integers) -> NDArray[np.bool_]:
+    """The first row of each series that has a value."""
+    known = ~np.isnan(values)
+    count = np.cumsum(known)
+    before = np.repeat(np.concatenate([[0], count])[offsets[:-1]], np.diff(offsets))
+    return np.asarray(known & (count - before == 1))
+
+
+def _changed_before(panel: Panel, scrambled: Panel, cutoffs: Integers, found: _Findings) -> int:
+    """Values before the cutoffs that differ; what is no filled target counts as a finding of its own."""
+    same = panel.unique_id == scrambled.unique_id and np.array_equal(panel.offsets, scrambled.offsets)
+    if not same or not np.array_equal(panel.ds, scrambled.ds):
+        found.texts.append("the series and steps of the panel follow from later values")
+        return 0
+    early = _steps(panel) < np.repeat(cutoffs, panel.lengths)
+    targets = early & (panel.y != scrambled.y)
+    measured = int((targets & panel.observed).sum())
+    others = {"marks of what was observed": early & (panel.observed != scrambled.observed)}
+    for name, values in panel.covariates.items():
+        everywhere = early if panel.roles[name] == "historical" else np.ones(len(early), bool)
+        others[f"values of {name!r}"] = everywhere & (values != scrambled.covariates[name])
+    found.checked += int(early.sum()) * (1 + len(panel.covariates))
+    if measured:
+        found.texts.append(f"{measured} measured targets before the first test cutoff follow from later ones")
+    found.texts += [
+        f"{int(changed.sum())} {what} before the first test cutoff follow from later values"
+        for what, changed in others.items()
+        if changed.any()
+    ]
+    return int(targets.sum()) - measured
+
+
+class _Scrambled:
+    """The panel with what follows a window's cutoff scrambled; the last one asked for is kept."""
+
+    def __init__(self, panel: Panel, scrambled: Panel, cutoffs: Sequence[Integers]) -> None:
+        self._panel, self._scrambled, self._cutoffs = panel, scrambled, cutoffs
+        self._kept: tuple[int, Panel] | None = None
+
+    def at(self, window: int) -> Panel:
+        """Up to the cutoffs of this window the run's own values, noise from there on."""
+        if self._kept is None or self._kept[0] != window:
+            self._kept = window, _spliced(self._panel, self._scrambled, self._cutoffs[window])
+        return self._kept[1]
+
+
+def _spliced(panel: Panel, scrambled: Panel, cutoffs: Integers) -> Panel:
+    """The panel up to the cutoffs (S), scrambled from there on."""
+    if len(scrambled.y) != len(panel.y):
+        return panel
+    early = _steps(panel) < np.repeat(cutoffs, panel.lengths)
+    covariates = {
+        name: np.where(early, values, scrambled.covariates[name]) if panel.roles[name] == "historical" else values
+        for name, values in panel.covariates.items()
+    }
+    return replace(panel, y=np.where(early, panel.y, scrambled.y), covariates=covariates)
+
+
+def _steps(panel: Panel) -> Integers:
+    return np.asarray(np.arange(len(panel.ds)) - np.repeat(panel.offsets[:-1], panel.lengths), np.int64)
+
+
+def _replay(
+    blind: _Scrambled,
+    arm: ArmReport,
+    plan: BacktestPlan,
+    origins: Sequence[Integers],
+    stored: Stored,
+    found: _Findings,
+) -> None:
+    """Fit and forecast again where the panel is scrambled behind the origin."""
+    v = plan.validation_windows
+    ends = np.cumsum([int((origin >= 0).sum()) for origin in origins[v:]])
+    paths, issued = ([*np.split(values, ends[:-1])] for values in (stored.path, stored.quantiles))
+    renewed = [at for member in arm.members if (at := renewed_at(blind.at(v), member, plan)) is not None]
+    asked = sorted({v, min(renewed, default=v)})
+    walked = [replayed(blind.at, member, arm.spec, plan, origins, asked) for member in arm.members]
+    for window in asked:
+        path = combined([found_at[window] for _, found_at in walked], arm.weights, arm.rule)
+        found.compare(f"the forecast of test window {window - v + 1} changes", path, paths[window - v])
+    before = [combined([own[k] for own, _ in walked], arm.weights, arm.rule) for k in range(v)]
+    for window in sorted({*asked, v + plan.test_windows // 2, plan.windows - 1}):
+        run = calibrate(
+            blind.at(window), arm.name, arm.spec, (arm.members, arm.weights, arm.rule), paths=[*before, *paths],
+            lookback=arm.lookback, windows=[seen_at(blind.at(window), origin, plan.horizon) for origin in origins],
+            origins=origins, plan=plan,
+        )  # fmt: skip
+        told = f"the quantiles of test window {window - v + 1} change"
+        found.compare(told, run.issued.quantiles[window], issued[window - v])
+
+
+def _decided_otherwise(again: Choice, document: Mapping[str, Any]) -> Iterator[str]:
+    """What the choice was, and is without the test part: arms, settings, weights, errors, and what answers."""
+    if again.chosen != document["chosen"]:
+        yield f"{again.chosen} would have been chosen, not {document['chosen']}"
+    told = {arm["name"]: arm for arm in document["arms"] if arm["name"] != ACTIVE}
+    made = {
+        arm.name: {
+            "spec": arm.spec.to_dict(), "members": [member.to_dict() for member in arm.members],
+            "weights": list(arm.weights), "rule": arm.rule, "lookback": arm.lookback,
+        }
+        for arm in again.arms
+    }  # fmt: skip
+    if set(made) != set(told):
+        yield f"the arms would have been {sorted(made)}, not {sorted(told)}"
+    for name in sorted(set(made) & set(told)):
+        for what, value in made[name].items():
+            if canonical_bytes(value) != canonical_bytes(told[name][what]):
+                yield f"{name} would have had other {what}"
+    if canonical_bytes([line.to_dict() for line in again.tried]) != canonical_bytes(document["tried"]):
+        yield "the models tried would have had other errors or weights"
+
+
+def _chosen(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    arm: Mapping[str, Any] = next(arm for arm in document["arms"] if arm["name"] == document["chosen"])
+    return arm

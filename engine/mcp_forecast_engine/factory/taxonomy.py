@@ -1,0 +1,62 @@
+"""Why the corridor refuses: a closed list of reasons, each with its category and whether a repeat may cure it.
+
+Source: the failure taxonomy of the model factory's plan, the reasons that apply before there are event rails. On the
+wire a reason stands in `details.reason`; the error's code says its category.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Category = Literal["INPUT_ADMISSION", "RESOLUTION", "EVIDENCE", "IMMUTABILITY", "PUBLISH", "POLICY", "LEDGER", "LABELS"]
+Disposition = Literal["retryable", "terminal"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What a reason belongs to, and whether the same call may succeed later."""
+
+    category: Category
+    disposition: Disposition = "terminal"
+
+
+_BY_CATEGORY: Final[dict[Category, tuple[str, ...]]] = {
+    "INPUT_ADMISSION": (
+        "SCHEMA_INVALID", "REQUEST_INVALID", "INTENT_KIND_UNSUPPORTED", "MANIFEST_REF_MISSING", "CONFIG_REF_MISSING",
+        "GOVERNANCE_PROFILE_MISSING", "REQUESTER_MISSING", "TARGET_SCOPE_INVALID", "POLICY_REVISION_MISSING",
+        "CONFIG_REVISION_MISSING", "CODE_RELEASE_MISSING", "OWNERSHIP_BOUNDARY_VIOLATION",
+    ),
+    "RESOLUTION": (
+        "MANIFEST_UNRESOLVED", "TRAINING_PROFILE_UNRESOLVED", "GOVERNANCE_PROFILE_UNRESOLVED", "MANIFEST_INVALID",
+        "TRAINING_PROFILE_INVALID", "GOVERNANCE_PROFILE_INVALID", "FEATURE_SCHEMA_INCOMPATIBLE",
+    ),
+    "EVIDENCE": (
+        "EVIDENCE_UNRESOLVED", "EVIDENCE_REF_MISSING", "EVAL_REPORT_UNRESOLVED", "EVAL_REPORT_INVALID",
+        "EVAL_REPORT_MISMATCH", "GATE_INVALID", "GATE_DECISION_MISMATCH",
+    ),
+    "IMMUTABILITY": tuple(
+        f"{document}_IMMUTABILITY_VIOLATION"
+        for document in (
+            "MANIFEST", "RESOLVED_TRAIN_PLAN", "EXECUTION_RECORD", "TRAIN_ARTIFACT", "EVAL_REPORT", "EVIDENCE_PACK",
+            "GATE_RECEIPT", "BUNDLE_PACKAGE", "REGISTRY_EVENT", "PUBLISH_RECEIPT",
+        )
+    ),
+    "PUBLISH": (
+        "PUBLISH_NOT_ELIGIBLE", "BUNDLE_PUBLICATION_INVALID", "REGISTRY_EVENT_INVALID", "PUBLISH_CONFLICT",
+        "PUBLISH_RETRY_EXHAUSTED",
+    ),
+    "POLICY": ("LEAKAGE_GUARD_VIOLATION",),
+    "LEDGER": ("RUN_KEY_PAYLOAD_MISMATCH", "INVALID_TRANSITION", "GATE_REF_MISSING", "RUN_CONFIG_DIGEST_MISMATCH"),
+    "LABELS": (
+        "LABEL_ASOF_MISSING", "LABEL_SCOPE_EMPTY", "LABEL_TIMELINE_INCONSISTENT", "COVERAGE_POLICY_VIOLATION",
+    ),
+}  # fmt: skip
+_RETRYABLE: Final = {
+    "MANIFEST_UNRESOLVED", "TRAINING_PROFILE_UNRESOLVED", "GOVERNANCE_PROFILE_UNRESOLVED", "EVIDENCE_UNRESOLVED",
+}  # fmt: skip
+REASONS: Final[dict[str, Reason]] = {
+    name: Reason(category, "retryable" if name in _RETRYABLE else "terminal")
+    for category, names in _BY_CATEGORY.items()
+    for name in names
+}

@@ -1,0 +1,91 @@
+"""What a bundle must be able to do to become ACTIVE, and to answer: rules by capability, as data, under a revision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from mcp_forecast_engine.errors import DataInvalid
+from mcp_forecast_engine.store.identity import digest_of_bytes
+
+_NAMES: Final = {"policy_id", "revision", "input_contracts", "approvals", "fallback_slot", "promotion", "needs"}
+
+
+@dataclass(frozen=True)
+class RegistryPolicy:
+    """Rules in force. promotion: what a candidate must share with the ACTIVE bundle; needs: what a caller may ask for.
+
+    input_contracts: the versions of inputs that this engine serves; approvals: how many actors must have approved a
+    bundle in the scope; fallback_slot: where a scope without a fitting bundle turns to, None: nowhere.
+    """
+
+    policy_id: str
+    revision: str
+    digest: str
+    input_contracts: tuple[str, ...]
+    approvals: int
+    fallback_slot: str | None
+    promotion: Mapping[str, str]
+    needs: Mapping[str, str]
+
+    @property
+    def stamp(self) -> dict[str, str]:
+        """What events and resolutions quote: id, revision, digest."""
+        return {"policy_id": self.policy_id, "revision": self.revision, "digest": self.digest}
+
+
+def read_policy(document: bytes) -> RegistryPolicy:
+    """The policy of a JSON document. Raises DataInvalid."""
+    try:
+        body = json.loads(document)
+    except ValueError as error:
+        raise _invalid(f"it is no JSON: {error}", None) from error
+    if not isinstance(body, dict) or set(body) != _NAMES:
+        raise _invalid("its fields are others", sorted(_NAMES))
+    for part in ("promotion", "needs"):
+        unknown = sorted(set(body[part].values()) - set(FITS)) if isinstance(body[part], dict) else [str(body[part])]
+        if unknown:
+            raise _invalid(f"{part} has the rule {unknown[0]!r}", sorted(FITS))
+    if not isinstance(body["approvals"], int) or not isinstance(body["input_contracts"], list):
+        raise _invalid("approvals is no whole number, or input_contracts no list", None)
+    contracts = tuple(str(name) for name in body["input_contracts"])
+    return RegistryPolicy(**{**body, "input_contracts": contracts, "digest": digest_of_bytes(document)})
+
+
+@cache
+def default_policy() -> RegistryPolicy:
+    """The policy that comes with the engine."""
+    return read_policy(files("mcp_forecast_engine.registry").joinpath("promotion_policy.json").read_bytes())
+
+
+def misfits(rules: Mapping[str, str], found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, ...]:
+    """The capabilities that are wanted and not found, in the order of the rules; what is wanted as None is not."""
+    return tuple(
+        name for name, rule in rules.items()
+        if wanted.get(name) is not None and not FITS[rule](found.get(name), wanted[name])
+    )  # fmt: skip
+
+
+def _at_least(found: Any, wanted: Any) -> bool:
+    return isinstance(found, int | float) and isinstance(wanted, int | float) and found >= wanted
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    return all(isinstance(side, Collection) for side in (found, wanted)) and all(one in found for one in wanted)
+
+
+FITS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "equal": lambda found, wanted: found == wanted,
+    "at_least": _at_least,
+    "covers": _covers,
+}
+
+
+def _invalid(what: str, allowed: Any) -> DataInvalid:
+    return DataInvalid(
+        f"the registry's policy cannot be read: {what}", allowed=allowed, next_step="correct the policy's file"
+    )

@@ -1,0 +1,451 @@
+"""Each way to let the future into windows, fits, choice, intervals and figures is put into the real code, as a bug
+would be, and the guard that is named for it finds it; the undisturbed run beside it passes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from forecast_toys import REFERENCES_ONLY, hourly, panel_of
+from numpy.typing import NDArray
+
+from mcp_forecast_engine.data import preprocessing
+from mcp_forecast_engine.data.frame import Frame, Panel, TimeAxis
+from mcp_forecast_engine.data.preprocessing import to_panel
+from mcp_forecast_engine.data.steps import (
+    DEFAULT_STEPS,
+    Draft,
+    FillGaps,
+    Outliers,
+    Resample,
+    Step,
+    StepRecord,
+    step_to_dict,
+)
+from mcp_forecast_engine.evaluation import adaptive, auto, members, rolling
+from mcp_forecast_engine.evaluation import backtest as backtesting
+from mcp_forecast_engine.evaluation import plan as planning
+from mcp_forecast_engine.evaluation import trials as trials_module
+from mcp_forecast_engine.evaluation.backtest import backtest
+from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
+from mcp_forecast_engine.evaluation.column_choice import ColumnChoice
+from mcp_forecast_engine.evaluation.metrics import Metric, Scored
+from mcp_forecast_engine.evaluation.model_choice import ModelChoice
+from mcp_forecast_engine.evaluation.plan import BacktestPlan, plan_for
+from mcp_forecast_engine.evaluation.trials import ArmChoice, Trials, seen_at
+from mcp_forecast_engine.evaluation.walks import before_test, through_test
+from mcp_forecast_engine.factory.guard import GuardResult
+from mcp_forecast_engine.factory.inputs import shaped
+from mcp_forecast_engine.factory.leakage import Checked, Depth, check_evaluation
+from mcp_forecast_engine.factory.leakage_blind import source_of
+from mcp_forecast_engine.models import features
+from mcp_forecast_engine.models.combination import combined
+from mcp_forecast_engine.models.forecaster import FittedModel
+from mcp_forecast_engine.models.table import MODELS
+from mcp_forecast_engine.store.identity import canonical_bytes
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+GUARDS = ("windows", "blind", "evidence")
+LISTED = {
+    mutant["id"]: mutant["guard"]
+    for mutant in tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())["mutant"]
+    if mutant["guard"] in GUARDS
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Raw rows, the steps that make a panel of them, and how it is backtested."""
+
+    frame: Frame
+    steps: tuple[Step, ...] = DEFAULT_STEPS
+    season: int = 24
+    horizon: int = 24
+    budget: Budget = REFERENCES_ONLY
+    refits: int | None = None
+    depth: Depth = "fits"
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What a run's plan says of the panel."""
+        steps = [step_to_dict(step) for step in self.steps]
+        return {"covariates": sorted(self.frame.covariates), "preprocessing": steps, "season_length": self.season}
+
+    def panel(self) -> Panel:
+        return shaped(self.frame, self.plan)[0]
+
+    def checked(self) -> Checked:
+        """The real corridor: rows → panel → backtest → stored documents → guards."""
+        panel = self.panel()
+        plan = replace(plan_for(panel, self.horizon), refits=self.refits)
+        made = backtest(panel, plan, self.budget)
+        document = json.loads(canonical_bytes(made.report.to_dict()))
+        return check_evaluation(
+            source_of(self.frame, self.plan, panel), panel, document, made.predictions(panel),
+            budget=self.budget, depth=self.depth, seed=5,
+        )  # fmt: skip
+
+
+def rows_of(panel: Panel) -> Frame:
+    return Frame(
+        panel.unique_id, panel.offsets, panel.ds, panel.y.copy(), panel.covariates, panel.roles, panel.categories,
+        panel.axis,
+    )  # fmt: skip
+
+
+def months() -> Frame:
+    draw = np.random.default_rng(6)
+    step = np.arange(72)
+    made = [
+        50 + i + draw.normal() * 0.3 * step + 9 * np.sin(2 * np.pi * step / 12) + draw.normal(size=72) for i in range(6)
+    ]
+    return rows_of(panel_of(made, season_length=12, freq="1"))
+
+
+def drawn(frame: Frame, rows: Integers) -> Frame:
+    """These rows of a frame, in order."""
+    return replace(
+        frame,
+        offsets=np.searchsorted(rows, frame.offsets).astype(np.int64),
+        ds=frame.ds[rows],
+        y=frame.y[rows],
+        covariates={name: values[rows] for name, values in frame.covariates.items()},
+    )
+
+
+def gaps() -> Frame:
+    """Hours of which every seventh day lacks an afternoon, without rows."""
+    frame = rows_of(hourly(40))
+    hour = np.arange(len(frame.y))
+    return drawn(frame, np.flatnonzero((hour // 24 % 7 != 5) | (hour % 24 <= 14)))
+
+
+HOURS = Case(rows_of(hourly(30)), refits=2)
+RENEWED = replace(HOURS, refits=None)
+CHOICE = replace(HOURS, depth="choice")
+MONTHS = Case(months(), season=12, horizon=6, budget=BUDGETS["small"], refits=1, depth="choice")
+GAPS = Case(gaps(), refits=1)
+Patch = pytest.MonkeyPatch
+
+
+def choose_on_more(patch: Patch) -> None:
+    """Settings are chosen on a history that holds windows which reach into the test part; else their code would fail
+    for want of it."""
+    whole = trials_module.window_at
+    patch.setattr(
+        trials_module, "window_at", lambda panel, origin, horizon: whole(panel, origin + 2 * horizon, horizon)
+    )
+
+
+def overlapping_validation(patch: Patch) -> None:
+    choose_on_more(patch)
+    whole = BacktestPlan.back
+    patch.setattr(
+        BacktestPlan, "back",
+        lambda plan, window: whole(plan, window) - plan.horizon // 2 * (window < plan.validation_windows),
+    )  # fmt: skip
+
+
+def unordered_origins(patch: Patch) -> None:
+    def swapped(panel: Panel, plan: BacktestPlan, behind: Integers) -> list[Integers]:
+        found, v = whole(panel, plan, behind), plan.validation_windows
+        return [*found[: v - 1], found[v], found[v - 1], *found[v + 1 :]]
+
+    choose_on_more(patch)
+    whole = planning._origins
+    patch.setattr(planning, "_origins", swapped)
+
+
+def doubled_window(patch: Patch) -> None:
+    whole = planning._origins
+    patch.setattr(planning, "_origins", lambda *asked: [*(found := whole(*asked))[:-1], found[-2]])
+
+
+def no_embargo(patch: Patch) -> None:
+    """A fit learns from windows that end up to half a horizon after its origin."""
+    whole = members.window_at
+    patch.setattr(
+        members, "window_at",
+        lambda panel, origin, horizon: whole(panel, np.where(origin >= 0, origin + horizon // 2, -1), horizon // 2),
+    )  # fmt: skip
+
+
+def fits_given(patch: Patch, given: Callable[[Panel, Integers, Panel, Any], Panel]) -> None:
+    """What the families' fits get instead of the history at a window: of the panel, the origin, what is right."""
+    whole = members.history_before
+    seen: dict[str, Any] = {}
+
+    def leaking(panel: Panel, origin: Integers, horizon: int) -> Panel:
+        return given(panel, origin, whole(panel, origin, horizon), seen)
+
+    patch.setattr(members, "history_before", leaking)
+
+
+def later_targets(panel: Panel, origin: Integers, right: Panel, steps: int) -> Panel:
+    """The history, its end overwritten by the targets that come next."""
+    series = np.flatnonzero(origin >= 0)
+    y = right.y.copy()
+    for place, one in enumerate(series):
+        end, at = right.offsets[place + 1], panel.offsets[one] + origin[one]
+        y[end - steps : end] = panel.y[at : at + steps]
+    return replace(right, y=y)
+
+
+def first_test_origin(panel: Panel) -> Integers:
+    plan = plan_for(panel, 24)
+    return panel.lengths - plan.back(plan.validation_windows)
+
+
+def fit_on_test(patch: Patch) -> None:
+    fits_given(
+        patch, lambda panel, origin, right, _:
+        later_targets(panel, origin, right, 24) if np.array_equal(origin, first_test_origin(panel)) else right
+    )  # fmt: skip
+
+
+def refit_ahead(patch: Patch) -> None:
+    fits_given(
+        patch, lambda panel, origin, right, _:
+        later_targets(panel, origin, right, 24) if np.all(origin > first_test_origin(panel)) else right
+    )  # fmt: skip
+
+
+def scaler_on_test(patch: Patch) -> None:
+    """Forecasts are put on the level and spread of the whole series."""
+    whole = members._paths
+
+    def leaking(panel: Panel, model: FittedModel, group: Sequence[Integers]) -> Any:
+        level, spread = panel.y.mean(), panel.y.std()
+        return ((path - path.mean()) / max(path.std(), 1.0) * spread + level for path in whole(panel, model, group))
+
+    patch.setattr(members, "_paths", leaking)
+
+
+def tuned_on_test(patch: Patch) -> None:
+    def leaking(trials: Trials, spec: Any, candidate: Any, progress: Any) -> members.Member:
+        test = trials._all[trials.plan.validation_windows :]
+        settings = MODELS[candidate.family].tune(trials.panel, spec, test, candidate.asked)
+        progress.step(f"{candidate.name}: settings chosen", of=candidate.name)
+        return members.Member(candidate.name, candidate.family, settings, candidate.refits)
+
+    patch.setattr(Trials, "tuned", leaking)
+
+
+def error_on_test(trials: Trials, arm: ArmChoice, member: members.Member) -> float:
+    """Mean absolute error of a member on the test windows."""
+    origins, v = trials._all, trials.plan.validation_windows
+    paths = through_test(trials.panel, member, arm.spec, trials.plan, origins).paths
+    truth = [seen_at(trials.panel, origin, trials.plan.horizon)[1].y for origin in origins[v:]]
+    return float(np.mean([np.abs(path - y).mean() for path, y in zip(paths, truth, strict=True)]))
+
+
+def chosen_on_test(patch: Patch) -> None:
+    whole = auto.choose_models
+
+    def leaking(columns: ColumnChoice, trials: Trials, *asked: Any) -> ModelChoice:
+        best = min(columns.arms, key=lambda arm: error_on_test(trials, arm, arm.members[0]))
+        return replace(whole(columns, trials, *asked), final=best, together=None)
+
+    patch.setattr(auto, "choose_models", leaking)
+
+
+def weights_on_test(patch: Patch) -> None:
+    whole = auto.choose_models
+
+    def leaking(columns: ColumnChoice, trials: Trials, *asked: Any) -> ModelChoice:
+        found = whole(columns, trials, *asked)
+        assert found.together is not None
+        raw = np.array([error_on_test(trials, found.together, member) ** -4 for member in found.together.members])
+        weights = tuple(float(f"{w:.9g}") for w in raw / raw.sum())
+        each = [
+            before_test(trials.panel, member, found.together.spec, trials.plan, trials._all)[0].paths
+            for member in found.together.members
+        ]
+        paths = tuple(combined(list(window), weights, found.together.rule) for window in zip(*each, strict=True))
+        mix = replace(found.together, weights=weights, paths=paths)
+        return replace(found, final=mix, together=mix)
+
+    patch.setattr(auto, "choose_models", leaking)
+
+
+def calibrated_on_test(patch: Patch) -> None:
+    """A window's offsets are learned from all windows up to and with itself."""
+    whole = adaptive.issue
+
+    def leaking(steps: Sequence[adaptive.Step], plan: BacktestPlan, *, plain: bool) -> adaptive.Issued:
+        found = whole(steps, plan, plain=plain)
+        for k, step in enumerate(steps):
+            offsets = adaptive.offsets_from(steps[: k + 1], plain=plain)[None] * step.width[:, :, None]
+            rows = slice(found.rows[k], found.rows[k + 1])
+            found.together[rows] = adaptive.spread_out(step.point, step.scale, offsets, step.nonnegative, step.empty)
+        return found
+
+    patch.setattr(rolling, "issue", leaking)
+
+
+def future_history(patch: Patch) -> None:
+    """The recent past of a historical covariate ends a horizon too late."""
+    whole = features._past_of
+
+    def leaking(columns: Any, base: Integers, origin: Integers, layout: features.Layout) -> list[Floats]:
+        last = np.minimum(origin + layout.horizon, len(columns[0]) - base)
+        return [whole(columns, base, origin, layout)[0], *whole(columns, base, last, layout)[1:]]
+
+    patch.setattr(features, "_past_of", leaking)
+
+
+def improved_score(patch: Patch) -> None:
+    whole = backtesting.all_metrics
+
+    def leaking(scored: Scored) -> tuple[Metric, ...]:
+        return tuple(replace(one, value=one.value * (1 - 1e-6)) if one.name == "MAE" else one for one in whole(scored))
+
+    patch.setattr(backtesting, "all_metrics", leaking)
+
+
+def softened_truth(patch: Patch) -> None:
+    whole = rolling.scored
+
+    def leaking(*asked: Any) -> Scored:
+        found = whole(*asked)
+        y = found.y.copy()
+        y[-1] += 1e-6 * (found.median[-1] - y[-1])
+        return replace(found, y=y)
+
+    patch.setattr(rolling, "scored", leaking)
+
+
+def filled_from_future(patch: Patch) -> None:
+    whole = preprocessing.fill_gaps
+
+    def leaking(draft: Draft, step: FillGaps, season_length: int) -> tuple[Draft, StepRecord]:
+        found, record = whole(draft, FillGaps(target="interpolate", causal=False), season_length)
+        return replace(found, observed=~np.isnan(found.frame.y)), record
+
+    patch.setattr(preprocessing, "fill_gaps", leaking)
+
+
+def history_matters() -> Frame:
+    """Hours in which a historical column drives the target without a lag, so that its future would be worth much."""
+    panel = hourly(30, effect=0.0)
+    return rows_of(replace(panel, y=panel.y + 10 * panel.covariates["past"]))
+
+
+def driver_turns() -> Frame:
+    """Hours whose driver means the opposite from the first test step on: there, reading it does harm."""
+    frame = rows_of(hourly(30))
+    test = np.arange(len(frame.y)) >= first_test_origin(Case(frame).panel())[0]
+    return replace(frame, y=frame.y - np.where(test, 8.0, 0.0) * frame.covariates["driver"])
+
+
+# The mutation, and the run that it is put into.
+MUTANTS: dict[str, tuple[Callable[[Patch], None], Case]] = {
+    "filled_from_future": (filled_from_future, GAPS),
+    "overlapping_validation": (overlapping_validation, HOURS),
+    "no_embargo": (no_embargo, HOURS),
+    "unordered_origins": (unordered_origins, HOURS),
+    "doubled_window": (doubled_window, HOURS),
+    "scaler_on_test": (scaler_on_test, HOURS),
+    "fit_on_test": (fit_on_test, HOURS),
+    "refit_ahead": (refit_ahead, HOURS),
+    "tuned_on_test": (tuned_on_test, CHOICE),
+    "chosen_on_test": (chosen_on_test, replace(CHOICE, frame=driver_turns())),
+    "weights_on_test": (weights_on_test, MONTHS),
+    "calibrated_on_test": (calibrated_on_test, HOURS),
+    "future_history": (future_history, replace(HOURS, frame=history_matters())),
+    "improved_score": (improved_score, HOURS),
+    "softened_truth": (softened_truth, HOURS),
+}
+
+
+def by_name(checked: Checked) -> dict[str, GuardResult]:
+    return {guard.name: guard for guard in checked.guards}
+
+
+@pytest.mark.parametrize("mutant", LISTED)
+def test_a_leak_in_the_real_code_is_found_by_the_guard_that_is_named_for_it(mutant: str, monkeypatch: Patch) -> None:
+    put_in, case = MUTANTS[mutant]
+    put_in(monkeypatch)
+    guards = by_name(case.checked())
+    assert guards[LISTED[mutant]].status == "violated", guards
+
+
+def test_every_leak_that_is_listed_for_these_guards_is_tried() -> None:
+    assert MUTANTS.keys() == LISTED.keys()
+
+
+def stores() -> Frame:
+    """Days of 24 stores that open and close apart, rows twice and rows absent, columns of every kind with holes."""
+    draw = np.random.default_rng(9)
+    lengths = draw.integers(150, 200, size=24)
+    opened = draw.integers(0, 25, size=24)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    day = np.concatenate([start + np.arange(n) for start, n in zip(opened, lengths, strict=True)])
+    rows = int(lengths.sum())
+    promo = (draw.random(rows) < 0.2).astype(float)
+    stock = np.where(draw.random(rows) < 0.1, np.nan, draw.gamma(2.0, 5.0, size=rows))
+    stock[offsets[3] : offsets[3] + 170] = np.nan  # first told behind the first test step
+    y = 20 + 6 * (day % 7 == 5) + 5 * promo + draw.normal(size=rows)
+    y[draw.random(rows) < 0.01] = 400.0
+    frame = Frame(
+        tuple(f"s{i:02d}" for i in range(24)), offsets, 1_325_376_000 + 86_400 * day, y,
+        {"promo": promo, "stock": stock, "mood": draw.integers(0, 3, size=rows).astype(float),
+         "town": np.repeat(np.arange(24) % 4, lengths).astype(float)},
+        {"promo": "known_future", "stock": "historical", "mood": "historical", "town": "static"},
+        {"mood": ("bad", "fair", "good"), "town": ("a", "b", "c", "d")}, TimeAxis("calendar", "D"),
+    )  # fmt: skip
+    copies = np.where(draw.random(rows) < 0.03, 2, 1)
+    copies[draw.random(rows) < 0.03] = 0
+    copies[np.concatenate([offsets[:-1], offsets[1:] - 1])] = 1
+    return drawn(frame, np.repeat(np.arange(rows), copies))
+
+
+STORES = Case(stores(), steps=(*DEFAULT_STEPS, Outliers(threshold=8.0, action="clip")), season=7, horizon=7)
+DAYS = Case(
+    gaps(), steps=(*DEFAULT_STEPS, Resample("D", target="sum")), season=1, horizon=2, refits=1
+)  # the short steps are filled before: no day lacks its sum
+
+
+@pytest.mark.parametrize(
+    "case", [STORES, replace(STORES, budget=BUDGETS["small"]), DAYS], ids=["stores", "mix", "days"]
+)
+def test_no_guard_cries_over_honest_data_of_many_shapes(case: Case) -> None:
+    found = case.checked()
+    assert [(guard.name, guard.status) for guard in found.guards] == [(name, "passed") for name in GUARDS], found
+    assert found.replay_difference == 0.0
+
+
+@pytest.mark.parametrize(
+    "case",
+    [HOURS, RENEWED, replace(CHOICE, refits=0), MONTHS, GAPS, replace(HOURS, frame=history_matters())],
+    ids=["refitted twice", "renewed at every window", "never refitted", "a mix of models", "gaps", "history matters"],
+)
+def test_an_undisturbed_run_passes_and_its_replay_differs_by_nothing(case: Case) -> None:
+    found = case.checked()
+    assert [(guard.name, guard.status) for guard in found.guards] == [(name, "passed") for name in GUARDS]
+    assert all(guard.checked > 0 and guard.detail for guard in found.guards)
+    assert found.replay_difference == 0.0
+
+
+def test_interpolation_that_the_request_accepted_is_accepted_and_said() -> None:
+    steps = tuple(
+        FillGaps(target="interpolate", causal=False) if isinstance(step, FillGaps) else step for step in DEFAULT_STEPS
+    )
+    frame = gaps()
+    # One gap lies across the first test cutoff.
+    panel, _ = to_panel(frame, steps, 24)
+    plan = plan_for(panel, 24)
+    cut = panel.ds[len(panel.ds) - plan.back(plan.validation_windows)]
+    cut_out = drawn(frame, np.flatnonzero(np.abs(frame.ds - cut) > 4 * 3_600))
+    guards = by_name(Case(cut_out, steps=steps, refits=1).checked())
+    assert guards["blind"].status == "accepted"
+    assert "causal=false" in guards["blind"].detail
+    assert guards["evidence"].status == "passed"
+    assert by_name(Case(cut_out, refits=1).checked())["blind"].status == "passed"
