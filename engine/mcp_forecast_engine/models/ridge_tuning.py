@@ -197,14 +197,23 @@ def _with_drift(exam: Exam, found: Answers, recipe: Recipe, path: Floats) -> tup
     """A drift only where the windows say so beyond luck: far ahead it is what few windows that do not overlap happened
     to do, and a part of a year that was seen once is taken for a direction."""
     moved = replace(recipe, drift=True)
+    # First on some of the rows, which mostly settles it.
+    if _surely_better(exam, found.losses(path), moved, thin=THIN) is None:
+        return found, recipe, path
+    better = _surely_better(exam, found.losses(path), moved, thin=1.0)
+    return (found, recipe, path) if better is None else (better[0], moved, better[1])
+
+
+def _surely_better(exam: Exam, losses: Floats, recipe: Recipe, *, thin: float) -> tuple[Answers, Floats] | None:
+    """What a recipe answers, and the mean of its members, where it is better than these losses beyond luck."""
     parts, tried = zip(*recipe.members, strict=True)
-    trial = answers(exam, moved, lookbacks=[recipe.lookback], recent=sorted({*parts}), penalties=sorted({*tried}))
+    trial = answers(
+        exam, recipe, lookbacks=[recipe.lookback], recent=sorted({*parts}), penalties=sorted({*tried}), thin=thin
+    )
     if trial is None:
-        return found, recipe, path
-    other = _mean(trial, recipe.lookback, recipe.members)
-    if _about_as_good(found.losses(path), trial.losses(other)):
-        return found, recipe, path
-    return trial, moved, other
+        return None
+    path = _mean(trial, recipe.lookback, recipe.members)
+    return None if _about_as_good(losses, trial.losses(path)) else (trial, path)
 
 
 def _own_or_shared(exam: Exam, found: Answers, recipe: Recipe, path: Floats) -> tuple[Answers, Recipe, Floats]:
