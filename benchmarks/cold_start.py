@@ -94,9 +94,9 @@ def _trained_run(home: Path) -> dict[str, Any] | None:
     try:
         registered = call("register_dataset", name="bench", rows=rows, idempotency_key="bench-data")
         run = call("run_training", dataset_id=registered["dataset_id"], horizon=7, idempotency_key="bench-train")
-        while run["state"] in ("QUEUED", "RUNNING"):
+        while run["state"] in ("QUEUED", "RUNNING", "EVAL_READY"):
             run = call("get_run_status", run_id=run["run_id"], wait_s=25)
-        if run["state"] != "SUCCEEDED":
+        if run["state"] not in ("SUCCEEDED", "PASS", "FAIL"):
             raise RuntimeError(str(run.get("error")))
         return {"run_id": run["run_id"]}
     except RuntimeError as error:

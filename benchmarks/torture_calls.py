@@ -37,6 +37,7 @@ from wire import MODERN, percentile
 
 from mcp_forecast_contracts.catalogue import ORDER, documents
 from mcp_forecast_contracts.errors import CODES
+from mcp_forecast_engine.runtime.run import FINISHED
 
 ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d + 3 * m)} for m in range(1, 13) for d in range(1, 29)]
 UNLIMITED = {
@@ -117,7 +118,7 @@ def _furnished(caller: Caller) -> dict[str, Any]:
     request = {"dataset_id": dataset, "covariates": []}
     runs = [_made(caller, "run_training", {**request, "horizon": horizon})["run_id"] for horizon in (3, 4)]
     end = time.monotonic() + 120
-    while any(_made(caller, "get_run_status", {"run_id": run, "wait_s": 1})["state"] != "SUCCEEDED" for run in runs):
+    while any(_made(caller, "get_run_status", {"run_id": run, "wait_s": 1})["state"] not in FINISHED for run in runs):
         assert time.monotonic() < end
     artifacts = _made(caller, "list_artifacts", {"run_id": runs[0]})["artifacts"]
     return {

@@ -72,12 +72,12 @@ class Agent:
             async def told(done: float, total: float | None, words: str | None) -> None:
                 bar.update(task, completed=done, total=total, description=words or "")
 
-            while run["state"] in ("QUEUED", "RUNNING"):
+            while run["state"] in ("QUEUED", "RUNNING", "EVAL_READY"):
                 wanted = {"run_id": run["run_id"], "wait_s": 25}
                 run = await self.call("get_run_status", wanted, quiet=True, progress=told)
             ended = run["progress"]
             bar.update(task, completed=ended["done"], total=ended["total"] or None, description=ended["text"])
-        if run["state"] != "SUCCEEDED":
+        if run["state"] not in ("SUCCEEDED", "PASS", "FAIL"):
             raise Stopped(f"{name}: {run['state']}: {run.get('error')}")
         self._out.print(f"  {run['state']} {run['run_id']}, chosen: {run['result']['chosen']}", style="dim")
         return run

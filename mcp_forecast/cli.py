@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = 130
 # Modules of `commands` that add commands of their own with `add_parser(commands)`.
-_GROUPS: Final = ("audit", "coreml", "home", "migrate", "token")
+_GROUPS: Final = ("audit", "bundles", "coreml", "home", "migrate", "token", "worker")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -97,7 +97,7 @@ def error_body(error: Exception, *, correlation_id: str, effect: bool = True) ->
         code = next(CODE_OF[cls] for cls in type(error).__mro__ if cls in CODE_OF)
         made = body(
             CODE_OF_REASON.get(reason, code), error.message, field=error.field, allowed=error.allowed,
-            next_step=error.next_step, details={"reason": reason},
+            next_step=error.next_step, details={"reason": reason, **error.details},
         )  # fmt: skip
         return made | ({"disposition": REASONS[reason].disposition} if reason in REASONS else {})
     log.error("unexpected fault %s", correlation_id, exc_info=error)

@@ -34,7 +34,10 @@ class Settings:
     database_owner: str = _setting("", "the same as the tables' owner, for migrations alone", shown=False)  # type: ignore[assignment]
     roots: tuple[Path, ...] = _setting((), "folders that files may be read from; default: start folder and home")  # type: ignore[assignment]
     caller: str = _setting("", "who calls over stdio; default: local:<user>")  # type: ignore[assignment]
-    scopes: tuple[str, ...] = _setting(("forecast:read", "forecast:write"), "what that caller may do")  # type: ignore[assignment]
+    scopes: tuple[str, ...] = _setting(  # type: ignore[assignment]
+        ("forecast:read", "forecast:write", "registry:read", "registry:write"), "what that caller may do"
+    )
+    environment: str = _setting("local", "whose bundles are meant where a call names no environment")  # type: ignore[assignment]
     rate_per_s: float = _setting(20.0, "calls a second and caller, refill of the bucket")  # type: ignore[assignment]
     rate_burst: float = _setting(100.0, "calls a caller may make at once, size of the bucket")  # type: ignore[assignment]
     lease_s: float = _setting(15.0, "a worker that is silent this long has lost its run")  # type: ignore[assignment]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -25,8 +25,12 @@ from mcp_forecast.settings import Settings, read_settings
 from mcp_forecast_audit.tables import EntryRow
 from mcp_forecast_audit.tree import leaf_hash
 
-AGENT = Caller("agent", frozenset({"forecast:read", "forecast:write"}), "test")
+AGENT = Caller("agent", frozenset({"forecast:read", "forecast:write", "registry:read", "registry:write"}), "test")
 Answer = dict[str, Any]
+
+
+# How a run ends that has a result: a forecast, or a training, whatever its gate says.
+ENDED: Final = ("SUCCEEDED", "PASS", "FAIL")
 
 
 class Desk:
@@ -55,7 +59,7 @@ class Desk:
         """Wait for the end of a run and return its answer."""
         for _ in range(8):
             answer = self.call("get_run_status", {"run_id": run_id, "wait_s": 25})
-            if answer["result"]["state"] not in ("QUEUED", "RUNNING"):
+            if "poll_after_s" not in answer["result"]:
                 return answer
         raise AssertionError(f"{run_id} did not end: {answer}")
 

@@ -31,6 +31,7 @@ def test_the_wheel_carries_every_contract(names: set[str]) -> None:
 
 def test_the_wheel_carries_the_skill_the_policy_and_the_migrations(names: set[str]) -> None:
     assert "mcp_forecast/skills/forecast-ops/SKILL.md" in names
+    assert "mcp_forecast/skills/forecast-ops/references/runbook.md" in names
     assert "mcp_forecast_policy/default_policy.json" in names
     assert "mcp_forecast/migrations/versions/0001_first_schema.py" in names
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, literal_column, select
+from sqlalchemy import Connection, Row, Select, exists, func, literal_column, select
 
 from mcp_forecast_audit.stored import LogBroken, raw, stored_bytes
 from mcp_forecast_audit.tables import EntryRow, RefRow
@@ -39,8 +39,26 @@ class StoredEntry:
 
 def entries_page(connection: Connection, wanted: Filter, *, before: int | None, limit: int) -> Sequence[StoredEntry]:
     """At most `limit` entries below the sequence number `before`, newest first."""
-    query = select(_TABLE.c.seq, raw(_TABLE.c.body), raw(_TABLE.c.leaf_hash))
+    query = _filtered(select(_TABLE.c.seq, raw(_TABLE.c.body), raw(_TABLE.c.leaf_hash)), wanted)
     query = query.order_by(_TABLE.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(_TABLE.c.seq < before)
+    return [_entry(row) for row in connection.execute(query)]
+
+
+def first_entry(connection: Connection, wanted: Filter) -> StoredEntry | None:
+    """The oldest entry of these, or None."""
+    query = _filtered(select(_TABLE.c.seq, raw(_TABLE.c.body), raw(_TABLE.c.leaf_hash)), wanted)
+    row = connection.execute(query.order_by(_TABLE.c.seq).limit(1)).first()
+    return None if row is None else _entry(row)
+
+
+def entries_count(connection: Connection, wanted: Filter) -> int:
+    """How many entries there are of these."""
+    return int(connection.execute(_filtered(select(func.count()).select_from(_TABLE), wanted)).scalar_one())
+
+
+def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:
     for name in ("caller", "tool", "code", "request_id"):
         value = getattr(wanted, name)
         if value is not None:
@@ -53,9 +71,7 @@ def entries_page(connection: Connection, wanted: Filter, *, before: int | None, 
         query = query.where(_TABLE.c.at >= wanted.since)
     if wanted.until is not None:
         query = query.where(_TABLE.c.at <= wanted.until)
-    if before is not None:
-        query = query.where(_TABLE.c.seq < before)
-    return [_entry(row) for row in connection.execute(query)]
+    return query
 
 
 def _entry(row: Row[Any]) -> StoredEntry:

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
+from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.factory.documents import Documents
 from mcp_forecast_engine.runtime import lease, ledger
 from mcp_forecast_engine.runtime.run import Run, State
-from mcp_forecast_engine.store import datasets, named_artifacts, preprocessing
+from mcp_forecast_engine.store import datasets, named_artifacts, preprocessing, train_requests
 
 if TYPE_CHECKING:
     from mcp_forecast_engine.data.registration import DatasetRequest, PreparedDataset
-    from mcp_forecast_engine.factory.plan import TrainingPlan
+    from mcp_forecast_engine.factory.lineage import Node
+    from mcp_forecast_engine.factory.plan import Champion, TrainingPlan
     from mcp_forecast_engine.factory.preprocessing import PreparedPreprocessing
     from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
+    from mcp_forecast_engine.registry.shelf import Shelf
     from mcp_forecast_engine.runtime.job import Job
     from mcp_forecast_engine.serving.inference import Serving
     from mcp_forecast_engine.serving.plan import InferencePlan
+    from mcp_forecast_engine.serving.served import Source
     from mcp_forecast_engine.store.artifacts import ArtifactStore
     from mcp_forecast_engine.store.database import Database
     from mcp_forecast_engine.store.named_artifacts import NamedArtifact, Position
@@ -51,6 +55,7 @@ class Engine:
         self._database, self.artifacts, self._clock, self._wall_limit_s = database, artifacts, clock, wall_limit_s
         self.documents = Documents(artifacts)
         self._served_by: Serving | None = None
+        self._shelf: Shelf | None = None
         self._lock = threading.Lock()
 
     # datasets
@@ -122,10 +127,21 @@ class Engine:
         )  # fmt: skip
         return preprocessing.record(connection, prepared.preprocessing_id, prepared.steps, now=now)
 
-    def plan_training(self, **asked: Any) -> TrainingPlan:
-        """Pin a training request (arguments of `factory.request.resolve`). Raises NotFound and what cannot train."""
+    def plan_training(
+        self, *, requester: str, scope: Mapping[str, str | None], governance: str = "default", **asked: Any
+    ) -> TrainingPlan:
+        """Pin a training request (arguments of `factory.request.resolve`). Raises NotFound and what cannot train.
+
+        scope: environment, mode, slot and tenant that a bundle is meant for; its ACTIVE bundle is what the new model is
+        measured against, unless it is the same work. governance: name of the profile that judges.
+        """
         from mcp_forecast_engine.data.steps import DEFAULT_STEPS, steps_from_dicts
+        from mcp_forecast_engine.factory.governance import built_in, profile_named
+        from mcp_forecast_engine.factory.plan import Wanted
         from mcp_forecast_engine.factory.request import resolve
+        from mcp_forecast_engine.factory.train_request import Provenance, TargetScope
+        from mcp_forecast_engine.registry.champion import champion_for
+        from mcp_forecast_engine.registry.scope import Scope
 
         steps, by_id = DEFAULT_STEPS, asked.get("preprocessing_id")
         shown: list[int] = []
@@ -134,18 +150,38 @@ class Engine:
             if by_id is not None:
                 steps = steps_from_dicts(preprocessing.steps(connection, by_id))
                 shown = preprocessing.seasons(connection, dataset_id=asked["dataset_id"], preprocessing_id=by_id)
-        return resolve(summary, self.artifacts, steps=steps, seasons=shown, pretrained=self._pretrained, **asked)
+        target = TargetScope(**{name: value for name, value in scope.items() if value is not None})
 
-    def plan_inference(self, **asked: Any) -> InferencePlan:
-        """Pin a forecast request (arguments of `serving.request.resolve`). Raises NotFound, RunNotReady, RunFailed."""
+        def champion(work_key: str) -> Champion | None:
+            with self._database.read() as connection:
+                return champion_for(connection, self.documents, Scope(**target.to_dict()), work_key)
+
+        wanted = Wanted(target, profile_named(governance, built_in()), champion, Provenance(requester=requester))
+        return resolve(
+            summary, self.artifacts, steps=steps, seasons=shown, pretrained=self._pretrained, wanted=wanted, **asked
+        )
+
+    def plan_inference(self, source: Source | None = None, **asked: Any) -> InferencePlan:
+        """Pin a forecast request (arguments of `serving.request.resolve`).
+
+        source: where its model comes from; None: the run that `run_id` names. All files of a bundle are checked.
+
+        Raises NotFound, RunNotReady, RunFailed, BundleIncompatible, CorridorRefused.
+        """
         from mcp_forecast_engine.serving.request import resolve
+        from mcp_forecast_engine.serving.served import BY_RUN, find, needs_of
 
         with self._database.read() as connection:
-            trained = self.run(connection, asked["run_id"])
+            data = asked["dataset_id"] and datasets.summary(connection, asked["dataset_id"])
+            needs = needs_of(asked["horizon"], asked["levels"], data or None)
+            served = BY_RUN if source is None else find(connection, source, needs)
+            trained = self.run(connection, asked["run_id"] if served.bundle is None else served.bundle.run_id)
+        if served.bundle is not None:
+            self.shelf.require_whole(served.bundle)
         document = self.documents.trained(trained)
         with self._database.read() as connection:
-            summary = datasets.summary(connection, asked["dataset_id"] or trained.plan["dataset_id"])
-        return resolve(trained, document, summary, self.artifacts, **asked)
+            summary = data or datasets.summary(connection, trained.plan["dataset_id"])
+        return resolve(trained, document, summary, self.artifacts, served=served, **asked)
 
     def try_inline(self, plan: InferencePlan, *, should_stop: Callable[[], bool]) -> InferencePlan:
         """The plan with its forecast, or as it was: too many series, no time, or a model that only a worker runs."""
@@ -170,9 +206,15 @@ class Engine:
         asked: dict[str, Any] = {
             "run_id": plan.run_id, "run_key": plan.run_key, "kind": plan.kind, "plan": plan.body, "caller": caller,
         }  # fmt: skip
+        if plan.kind == "training":
+            self._enter_request(connection, plan, now)
         if plan.result is not None:
             return ledger.record_finished(connection, **asked, result=plan.result, now=now)
         return ledger.submit(connection, **asked, wall_limit_s=self._wall_limit_s, now=now)
+
+    def _enter_request(self, connection: Connection, plan: Any, now: float) -> None:
+        told = plan.request.provenance.model_dump()
+        train_requests.record(connection, plan.request.train_request_id, run_id=plan.run_id, **told, now=now)
 
     def has_run(self, connection: Connection, plan: TrainingPlan | InferencePlan) -> bool:
         """Whether the run of this plan was asked for before."""
@@ -243,7 +285,16 @@ class Engine:
         """An artifact by digest, verified, and the newest row that names it. Raises NotFound, ArtifactCorrupt."""
         with self._database.read() as connection:
             found = named_artifacts.named(connection, digest)
-        return found, self.artifacts.get(digest)
+        try:
+            return found, self.artifacts.get(digest)
+        except ArtifactCorrupt as error:
+            raise ArtifactCorrupt(f"{found.name}: {error.message}", next_step=error.next_step) from error
+
+    def lineage(self, ref: str, *, touched: str = "") -> list[Node]:
+        """What `ref` names, and all that it was made from (`serving.lineage`). Raises NotFound."""
+        from mcp_forecast_engine.serving.lineage import lineage
+
+        return lineage(self._database.read, self.documents, ref, touched=touched)
 
     def reopens(self, run: Run) -> bool:
         """Whether asking for this run again starts a new attempt."""
@@ -259,9 +310,19 @@ class Engine:
         with reading_from(folder):
             if job.run.kind == "training":
                 from mcp_forecast_engine.factory.execution import train
+                from mcp_forecast_engine.serving.examine import examine
 
-                return train(job, self.artifacts, cores=self._cores)
+                return train(job, self.artifacts, examine=examine, cores=self._cores)
             return self._serving().infer(job)
+
+    @property
+    def shelf(self) -> Shelf:
+        """The bundles of this home, with their files."""
+        from mcp_forecast_engine.registry.shelf import Shelf
+
+        with self._lock:
+            self._shelf = self._shelf or Shelf(self._database, self.artifacts, self.documents)
+            return self._shelf
 
     def _serving(self) -> Serving:
         from mcp_forecast_engine.serving.inference import Serving

@@ -26,14 +26,16 @@ EngineError
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 
 class EngineError(Exception):
     """Base of all engine refusals.
 
     `field` is the argument at fault (JSON path, no leading dot), `allowed` what would have been accepted,
-    `next_step` the call or edit that helps, `reason` the fine code where there is one; all four travel to the caller.
+    `next_step` the call or edit that helps, `reason` the fine code where there is one, `details` what else a program
+    may want of it, as JSON values; all five travel to the caller.
     """
 
     def __init__(
@@ -44,10 +46,11 @@ class EngineError(Exception):
         allowed: Any = None,
         next_step: str | None = None,
         reason: str | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.message, self.field, self.allowed, self.next_step = message, field, allowed, next_step
-        self.reason = reason
+        self.reason, self.details = reason, dict(details or {})
 
 
 class DataInvalid(EngineError):
@@ -98,13 +101,26 @@ class NotExportable(ModelUntranslatable):
     """The model cannot be written as a file: its weights stay where they are."""
 
 
+# What a repeat of the same call may find again: a store that answers, or a document that was restored.
+RETRYABLE_REASONS: Final = frozenset({
+    "MANIFEST_UNRESOLVED", "TRAINING_PROFILE_UNRESOLVED", "GOVERNANCE_PROFILE_UNRESOLVED", "EVIDENCE_UNRESOLVED",
+})  # fmt: skip
+
+
 class CorridorRefused(EngineError):
     """A request or a document of the model factory breaks a rule; `reason` is one of `factory.taxonomy.REASONS`."""
 
     def __init__(
-        self, reason: str, message: str, *, field: str | None = None, allowed: Any = None, next_step: str | None = None
+        self,
+        reason: str,
+        message: str,
+        *,
+        field: str | None = None,
+        allowed: Any = None,
+        next_step: str | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(message, field=field, allowed=allowed, next_step=next_step, reason=reason)
+        super().__init__(message, field=field, allowed=allowed, next_step=next_step, reason=reason, details=details)
 
 
 class RegistryConflict(EngineError):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 # What a call names is in its entry, also where it was refused: by these the log is searched.
-_IDS: Final = ("run_id", "dataset_id", "preprocessing_id", "baseline_run_id", "digest")
+_IDS: Final = ("run_id", "dataset_id", "preprocessing_id", "baseline_run_id", "bundle_id", "digest")
 
 
 @dataclass
@@ -140,7 +140,7 @@ async def _read(app: App, trail: Trail, tool: Tool, request: Arguments) -> dict[
     assert tool.read is not None
     if tool.wait is not None:
         await tool.wait(app, trail.call, request)
-    outcome = await app.read(partial(tool.read, app, trail.call, request), short=tool.short)
+    outcome = await app.read(partial(tool.read, app, trail.call, request), short=tool.is_short(request))
     trail.refs = {**trail.refs, **outcome.refs}
     return _envelope(trail.call, result=outcome.result, warnings=outcome.warnings)
 

@@ -44,7 +44,8 @@ class Outcome:
 class Tool:
     """A contract with its parts; only those it needs.
 
-    wait: async, on the loop, before a read. read: the answer of a read tool; `short` says it may run on the loop.
+    wait: async, on the loop, before a read. read: the answer of a read tool; `short` says it may run on the loop, or
+    of which requests it may.
     prepare: the long part of a command, in a worker thread, leaving nothing but content-addressed bytes.
     commit: the effect, inside the one transaction. replay: what a stored answer says now; None: it no longer stands,
     and the key works again. Without it, an answer is replayed as it was.
@@ -53,9 +54,13 @@ class Tool:
 
     contract: Contract
     read: Callable[[App, Call, Any], Outcome] | None = None
-    short: bool = True
+    short: bool | Callable[[Any], bool] = True
     wait: Callable[[App, Call, Any], Awaitable[None]] | None = None
     prepare: Callable[[App, Call, Any], Any] | None = None
     commit: Callable[[App, Call, Any, Any, Connection], Outcome] | None = None
     replay: Callable[[App, Connection, dict[str, Any]], dict[str, Any] | None] | None = None
     wakes: bool = False
+
+    def is_short(self, request: Any) -> bool:
+        """Whether a read of this may run on the loop."""
+        return self.short if isinstance(self.short, bool) else self.short(request)

@@ -1,4 +1,4 @@
-"""`mcp-forecast audit`: verify the log, export it, prove one entry. It reads only, beside a server or without one."""
+"""`mcp-forecast audit`: verify the log, export it, prove one entry, tell what a run read and made. It only reads."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FileUnfit(ValueError):
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `audit verify`, `audit export` and `audit proof`."""
+    """Add `audit verify`, `audit export`, `audit proof` and `audit openlineage`."""
     text = "verify, export or prove the log of this home; changes nothing"
     parts = commands.add_parser("audit", help=text, description=text).add_subparsers(metavar="WHAT", required=True)
     text = "check every stored entry against the signed checkpoints"
@@ -64,6 +64,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--consistency-from", type=Path, metavar="FILE", help="also prove that this older checkpoint still holds"
     )
     proof.set_defaults(command=_answered(_proof))
+    text = "write what a run read and made as OpenLineage events, one JSON document a line"
+    events = parts.add_parser(
+        "openlineage", help=text, description=f"{text}: the training, its publications, the forecast"
+    )
+    events.add_argument("run_id", metavar="RUN_ID", help="of a training or a forecast")
+    events.add_argument(
+        "--out", type=Path, metavar="FILE", help="a file that does not exist yet; default: standard output"
+    )
+    events.set_defaults(command=_answered(_openlineage))
 
 
 def _answered(command: Command) -> Command:
@@ -106,14 +115,34 @@ def _verify(asked: argparse.Namespace) -> int:
     return verify_log(asked)
 
 
+def _openlineage(asked: argparse.Namespace) -> int:
+    from mcp_forecast.commands.openlineage import event_lines
+
+    settings = process_settings()
+    if asked.out is not None:
+        _require_free(asked.out)
+    with opened_log(settings) as (read, home_id):
+        lines = event_lines(read, settings.home / "artifacts", asked.run_id, home_id=home_id)
+    if asked.out is None:
+        print("".join(lines), end="")
+    else:
+        asked.out.write_text("".join(lines), encoding="utf-8")
+        print(f"wrote {len(lines)} events to {asked.out}")
+    return 0
+
+
+def _require_free(file: Path) -> None:
+    if file.exists():
+        raise FileUnfit(f"{file} is there already, and an export writes over nothing\n  name another file")
+    if not file.parent.is_dir():
+        raise FileUnfit(f"there is no folder {file.parent}\n  make it, or name another place")
+
+
 def _export(asked: argparse.Namespace) -> int:
     from mcp_forecast.home.sealing import origin_of
     from mcp_forecast_audit.export import export_lines
 
-    if asked.file.exists():
-        raise FileUnfit(f"{asked.file} is there already, and an export writes over nothing\n  name another file")
-    if not asked.file.parent.is_dir():
-        raise FileUnfit(f"there is no folder {asked.file.parent}\n  make it, or name another place")
+    _require_free(asked.file)
     draft = asked.file.with_name(f".{asked.file.name}.{secrets.token_hex(6)}")
     try:
         with opened_log(process_settings()) as (read, home_id), draft.open("x", encoding="utf-8") as file:

@@ -122,9 +122,9 @@ class Desk:
             async def told(done: float, total: float | None, words: str) -> None:
                 bar.update(task, completed=done, total=total, description=f"{text}: {words}")
 
-            while run["state"] in ("QUEUED", "RUNNING"):
+            while "poll_after_s" in run:
                 run, _ = await self.call("get_run_status", {"run_id": run["run_id"], "wait_s": 25}, told)
-        if run["state"] != "SUCCEEDED":
+        if "result" not in run:
             raise Refused(run.get("error") or body("RUN_FAILED", f"{run['run_id']} was {run['state'].lower()}"))
         return run
 

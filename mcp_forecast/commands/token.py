@@ -10,7 +10,7 @@ from mcp_forecast.commands.refused import refused
 from mcp_forecast.settings import process_settings
 from mcp_forecast_engine.errors import EngineError
 
-_DEFAULT: Final = "forecast:read,forecast:write"
+_DEFAULT: Final = "forecast:read,forecast:write,registry:read,registry:write"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -15,8 +15,8 @@ from mcp_forecast_engine.store.database import newer_home, open_database
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-REVISION: Final = "0003"  # the newest file in migrations/versions; a test compares
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISION: Final = "0004"  # the newest file in migrations/versions; a test compares
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 NAMED_SINCE: Final = "0002"  # the first revision whose database carries the home's name
 REGISTRY_SINCE: Final = "0003"  # the first revision that has a registry
 MIGRATE_WAIT_S: Final = 60.0

@@ -16,6 +16,8 @@ Workflow
 4. get_run_status(run_id, wait_s=25): repeat until finished. Read `trust` first and tell the user what it says; never
    present a forecast it warns about as reliable.
 5. run_inference(run_id): the forecast with intervals. Known-future covariates need rows for every series and step.
+6. To let a run that passed its gate answer for all: publish_bundle, promote_bundle, then run_inference without an id;
+   rollback_bundle undoes it, list_bundles shows what is ACTIVE.
 Also: list_runs finds runs; compare_runs says which is better and how sure; list_artifacts names the evidence;
 get_audit_trail who did what; cancel_run stops a run; get_service_status shows limits and health.
 Resources: forecast://runs/{id}, datasets/{id}, artifacts/{digest}, contracts/{tool}/{version}, contracts/errors.

@@ -11,6 +11,7 @@ from mcp_forecast.tools.comparison import COMPARISON_TOOLS
 from mcp_forecast.tools.data import DATA_TOOLS
 from mcp_forecast.tools.ops import OPS_TOOLS
 from mcp_forecast.tools.preprocessing import PREPROCESSING_TOOLS
+from mcp_forecast.tools.registry import REGISTRY_TOOLS
 from mcp_forecast.tools.runs import RUN_TOOLS
 from mcp_forecast_contracts.catalogue import ORDER
 
@@ -22,6 +23,7 @@ _ALL: Final = {
         *RUN_TOOLS,
         *ARTIFACT_TOOLS,
         *COMPARISON_TOOLS,
+        *REGISTRY_TOOLS,
         *AUDIT_TOOLS,
         *OPS_TOOLS,
     )

@@ -17,7 +17,8 @@ from mcp_forecast.errors import Refusal
 from mcp_forecast.home.sealing import WRITTEN_S, checkpoint_file, home_id_of, origin_of
 from mcp_forecast.home.signing_key import KeyUnsafe, public_keys
 from mcp_forecast.tools.cursor import ROW, read_cursor
-from mcp_forecast.tools.length import ROOM
+from mcp_forecast.tools.length import ROOM, length
+from mcp_forecast.tools.lineage import lineage_of
 from mcp_forecast.tools.links import is_here, time_text
 from mcp_forecast.tools.page import page_of
 from mcp_forecast_audit import log as audit_log
@@ -40,7 +41,7 @@ _FILTERS: Final = ("caller", "tool", "code", "ref", "request_id")
 
 
 def trail(app: App, call: Call, request: GetAuditTrailArguments) -> Outcome:
-    """One page of the log, newest first."""
+    """One page of the log, newest first; with `lineage` also what its `ref` was made from."""
     wanted = _filter(request)
     asked = {name: value for name, value in vars(wanted).items() if value is not None}
     listing = f"audit {json.dumps(asked, sort_keys=True)}"
@@ -50,11 +51,14 @@ def trail(app: App, call: Call, request: GetAuditTrailArguments) -> Outcome:
         log, sealing = _standing(connection), app.sealer.status(connection, paths=here)
         found = entries_page(connection, wanted, before=before, limit=request.limit + 1)
     lines = [_line(entry, log, detailed=request.response_format == "detailed") for entry in found[: request.limit]]
-    positions, room = [entry.seq for entry in found], ROOM[request.response_format] - REST
+    made: dict[str, Any] = {}
+    if request.lineage:
+        made = {"lineage": lineage_of(app, request.ref, checked=request.verify != "none")}
+    positions, room = [entry.seq for entry in found], ROOM[request.response_format] - REST - length(made)
     page = page_of("entries", lines, listing=listing, positions=positions, room=room)
     shown = found[: len(page["entries"])]
     result = {**page, "total_entries": log.entries, "unsealed": max(0, log.unsealed), "sealing": sealing}
-    result |= _checkpoint(log)
+    result |= _checkpoint(log) | made
     if request.verify == "page":
         result["verification"] = _verified_page(app, shown, here=here)
     elif request.verify == "log":

@@ -24,11 +24,18 @@ FIRST_PAGE: Final[Page] = (0, None)
 FORECAST_CHARACTERS: Final[dict[ResponseFormat, int]] = {"concise": 5_500, "detailed": 80_000}
 LINE_CHARACTERS: Final = 4_000  # of one run in a detailed list
 POLL_AFTER_S: Final = 1.0
+_SHOWN_FILES: Final = ("preprocessing.json", "evaluation.json", "eval_report.json", "gate_receipt.json")
+_WAIT: Final = "call get_run_status with this run_id and wait_s=25 until it ends"
 _NEXT: Final = {
-    "QUEUED": "call get_run_status with this run_id and wait_s=25 until it ends",
-    "RUNNING": "call get_run_status with this run_id and wait_s=25 until it ends",
+    "QUEUED": _WAIT,
+    "RUNNING": _WAIT,
+    "EVAL_READY": _WAIT,
     "FAILED": "read error.next_step",
     "CANCELLED": "make the same call again to start a new attempt",
+    "PASS": "read result.trust; then run_inference with this run_id, or publish_bundle to let it answer for a scope",
+    "FAIL": "read result.gate: the rules that failed and, in its refinement, what to try; never publish or rely on it",
+    "PUBLISH_PENDING": "call publish_bundle with this run_id again; nothing is trained again",
+    "PUBLISHED": "promote_bundle with its bundle_id (list_bundles with run_id), or run_inference with this run_id",
 }
 _NO_WORKERS: Final = (
     "this server starts no workers (MCP_FORECAST_WORKERS=0): the run waits until another server of this home takes it; "
@@ -45,11 +52,18 @@ _AFTER_SUCCESS: Final = {
 
 
 def run_answer(
-    app: App, run: Run, page: Page, how: ResponseFormat = "concise", *, with_paths: bool = False
+    app: App,
+    run: Run,
+    page: Page,
+    how: ResponseFormat = "concise",
+    *,
+    with_paths: bool = False,
+    served_by: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The answer of every run tool. page: first row and number of rows of a forecast; how: all that is stored?
 
-    with_paths: in detail, also where each artifact lies.
+    with_paths: in detail, also where each artifact lies. served_by: how this call's model was found; None: as it was
+    when the forecast was first asked for.
     """
     answer: dict[str, Any] = {
         "run_id": run.run_id,
@@ -64,9 +78,10 @@ def run_answer(
     for name, at in (("started_at", run.started_at), ("ended_at", run.ended_at)):
         if at is not None:
             answer[name] = time_text(at)
-    if run.state == "SUCCEEDED":
+    if run.finished:
         room = ROOM[how] - length(answer)
-        answer["result"] = _paged(_linked(app, run, how, with_paths=with_paths), page, how, room=room)
+        document = _served(_linked(app, run, how, with_paths=with_paths), run, served_by)
+        answer["result"] = _paged(document, page, how, room=room)
         if answer["result"].get("has_more"):
             answer["next_step"] += _LONG.format(rows=answer["result"]["rows_total"], uri=artifact_uri(str(run.result)))
     if run.error is not None:
@@ -94,7 +109,7 @@ def run_line(app: App, run: Run, how: ResponseFormat = "concise") -> dict[str, A
     if run.ended_at is not None:
         line["ended_at"] = time_text(run.ended_at)
     document: dict[str, Any] = {}
-    if run.kind == "training" and run.state == "SUCCEEDED":
+    if run.kind == "training" and run.finished:
         with suppress(ArtifactCorrupt):  # one damaged result must not hide the other runs; get_run_status names it
             document = app.engine.documents.of(run)
             line["verdict"] = document["trust"]["verdict"]
@@ -132,10 +147,20 @@ def _linked(app: App, run: Run, how: ResponseFormat, *, with_paths: bool) -> dic
     artifacts = [{**a, "uri": artifact_uri(a["digest"])} for a in found.get("artifacts", [whole])]
     if how == "detailed" and with_paths:
         artifacts = [{**a, "path": str(app.engine.artifacts.path(a["digest"]).absolute())} for a in artifacts]
+    elif how == "concise":
+        artifacts = [a for a in artifacts if a["name"] in _SHOWN_FILES or not _is_evidence(a["name"])]
     shown = found if how == "detailed" else _concise(found)
     if run.kind == "training":
         shown = _with_costs(shown, app.engine.costs(run))
     return {**shown, "run_id": run.run_id, "artifacts": artifacts}
+
+
+def _served(document: dict[str, Any], run: Run, served_by: dict[str, Any] | None) -> dict[str, Any]:
+    """A forecast with how its model was found, which is no part of its bytes; other documents as they are."""
+    if run.kind != "inference":
+        return document
+    found = served_by or run.plan.get("served_by", {"by": "run"})
+    return {**document, "model": {**document["model"], "served_by": found}}
 
 
 def _with_costs(document: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:
@@ -149,12 +174,31 @@ def _with_costs(document: dict[str, Any], costs: dict[str, float]) -> dict[str, 
     return {**document, "cpu_s": round(sum(costs.values()), 2), "models": models}
 
 
+def _is_evidence(name: str) -> bool:
+    """Whether a file is for those who check a training; its model is for everybody."""
+    return not name.startswith(("model.", "forecast."))
+
+
 def _concise(document: dict[str, Any]) -> dict[str, Any]:
-    """A training's result without what a machine checks and a reader skips: the tensors of the inputs by digest."""
+    """A training's result without what a machine checks and a reader skips: tensors and evidence by digest alone.
+
+    Of the gate the rules that failed; files of the evidence are in list_artifacts, their digests in detail.
+    """
     if document["kind"] != "training" or "input_spec" not in document["serving"]:
         return document
     spec = {"digest": document["serving"]["input_spec"]["digest"]}
-    return {**document, "serving": {**document["serving"], "input_spec": spec}}
+    short = {**document, "serving": {**document["serving"], "input_spec": spec}}
+    if "gate" not in document:  # a training of a release before the gates
+        return short
+    gate = document["gate"]
+    failed = [rule for rule in gate["rules"] if not rule["passed"]]
+    shown = {
+        **gate,
+        "profile": gate["profile"]["name"],
+        "rules": failed,
+        "rules_kept": len(gate["rules"]) - len(failed),
+    }
+    return {name: value for name, value in {**short, "gate": shown}.items() if name != "refs"}
 
 
 def _paged(document: dict[str, Any], page: Page, how: ResponseFormat, *, room: int) -> dict[str, Any]:

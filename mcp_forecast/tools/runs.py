@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from mcp_forecast.tools.length import ROOM
 from mcp_forecast.tools.links import is_here
 from mcp_forecast.tools.page import page_of
 from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
+from mcp_forecast.tools.scope import scope_of, source_of
 from mcp_forecast_contracts.inference import RUN_INFERENCE, RunInferenceArguments
 from mcp_forecast_contracts.runs import (
     CANCEL_RUN,
@@ -38,6 +40,9 @@ POLL_S: Final = 0.1  # between looks at a run that is waited for
 def plan_training(app: App, call: Call, request: RunTrainingArguments) -> TrainingPlan:
     """Resolve what was asked into a pinned plan; refuses what cannot train."""
     return app.engine.plan_training(
+        requester=call.caller.id,
+        scope=asdict(scope_of(app, request)),
+        governance=request.governance_profile,
         dataset_id=request.dataset_id,
         horizon=request.horizon,
         profile=request.profile,
@@ -55,12 +60,22 @@ def plan_training(app: App, call: Call, request: RunTrainingArguments) -> Traini
 def train(app: App, call: Call, request: RunTrainingArguments, plan: TrainingPlan, connection: Connection) -> Outcome:
     """Put the run into the ledger, or find the one that is the same."""
     run = _entered(app, call, plan, connection)
-    return Outcome(run_answer(app, run, FIRST_PAGE), {"run_id": run.run_id}, plan.warnings)
+    return Outcome(run_answer(app, run, FIRST_PAGE), _asked_refs(run, plan), plan.warnings)
+
+
+def _asked_refs(run: Run, plan: TrainingPlan) -> dict[str, str]:
+    """The request and what it names, for the log."""
+    return {
+        "run_id": run.run_id,
+        "train_request_id": plan.request.train_request_id,
+        "dataset_manifest": plan.request.dataset_manifest_refs[0],
+    }
 
 
 def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferencePlan:
     """Resolve the model and its inputs, and forecast at once if that fits into `wait_s`."""
     plan = app.engine.plan_inference(
+        source_of(app, request),
         run_id=request.run_id,
         dataset_id=request.dataset_id,
         horizon=request.horizon,
@@ -78,10 +93,21 @@ def forecast(app: App, call: Call, request: RunInferenceArguments) -> InferenceP
 def infer(app: App, call: Call, request: RunInferenceArguments, plan: InferencePlan, connection: Connection) -> Outcome:
     """Record the forecast, or queue the run when it was too much to answer inline."""
     run = _entered(app, call, plan, connection)
-    refs = {"run_id": run.run_id, "model_run_id": request.run_id, "dataset_id": plan.dataset_id, **_made(run)}
-    answer = run_answer(app, run, FIRST_PAGE)
+    named = {"run_id": run.run_id, "model_run_id": plan.body["model_run_id"], "dataset_id": plan.dataset_id}
+    refs = {**named, **_served_refs(plan), **_made(run)}
+    answer = run_answer(app, run, FIRST_PAGE, served_by=plan.served_by)
     told = answer.get("result", {}).get("warnings", ())  # of a finished run they stand in its result, on every door
     return Outcome(answer, refs, tuple(text for text in plan.warnings if text not in told))
+
+
+def _served_refs(plan: InferencePlan) -> dict[str, str]:
+    """The bundle that answered, for the log, and by which token of the registry."""
+    bundle = plan.body.get("bundle")
+    if bundle is None:
+        return {}
+    token = plan.served_by.get("token")
+    asked = {} if token is None else {"registry_token": str(token)}
+    return {"bundle_id": bundle["bundle_id"], "bundle": bundle["manifest"], **asked}
 
 
 def _entered(app: App, call: Call, plan: TrainingPlan | InferencePlan, connection: Connection) -> Run:
@@ -98,7 +124,10 @@ def replay(app: App, connection: Connection, stored: dict[str, Any]) -> dict[str
     run = app.engine.run(connection, stored["run_id"])
     if app.engine.reopens(run):
         return None
-    return run_answer(app, run, FIRST_PAGE) if run.ended else stored
+    if not run.ended:
+        return stored
+    # How its model was found is what was answered then, whoever asked for the same run since.
+    return run_answer(app, run, FIRST_PAGE, served_by=stored.get("result", {}).get("model", {}).get("served_by"))
 
 
 async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> None:

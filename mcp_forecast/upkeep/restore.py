@@ -39,6 +39,7 @@ from mcp_forecast_audit.tables import EntryRow, RefRow
 from mcp_forecast_audit.verify import verify
 from mcp_forecast_engine.errors import ArtifactCorrupt, StoreUnavailable
 from mcp_forecast_engine.ports import Milestone
+from mcp_forecast_engine.runtime.run import HELD
 from mcp_forecast_engine.store.address import Address, is_postgres
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database, open_database
@@ -53,7 +54,7 @@ _HOME: Final = HomeRow.__table__  # type: ignore[attr-defined]
 # anew. The claim that takes it counts one worker as lost, which with a loss from before would be one too many.
 _LET_GO: Final = (
     update(_RUN)
-    .where(_RUN.c.state == "RUNNING")
+    .where(_RUN.c.state.in_(HELD))
     .values(losses=0, lease_owner=None, lease_until=0.0, worker_pid=None, worker_started=None, started_at=None)
 )
 _ENTRY: Final = EntryRow.__table__  # type: ignore[attr-defined]

@@ -19,7 +19,8 @@ ODD: Final[st.SearchStrategy[Any]] = st.one_of(
     st.just("../../etc"), st.sampled_from([1.0, 1.5, -0.0, "1", -1, 0, 10**9, 1e300, "\n", "ds_0\n", "\ufffd", "𝔘"]),
 )  # fmt: skip
 ANY_TYPE: Final = (None, True, "", "1", 0, -1, 1.5, -0.0, 12.0, 1e300, 2**53, [], [None], {}, {"": 0})
-KNOWN: Final = ("a", "h", f"ds_{'0' * 24}", f"run_{'0' * 24}", f"pp_{'0' * 24}", f"sha256:{'0' * 64}")
+IDS: Final = tuple(f"{prefix}_{'0' * 24}" for prefix in ("ds", "run", "pp", "bnd"))
+KNOWN: Final = ("a", "h", *IDS, f"sha256:{'0' * 64}")
 TEXTS: Final = ("\n", "a\n", "\x00", "\x7f", "\u00e9", "e\u0301", "\U0001d518", "\ufffd", "\u2028", " ", "a" * 100_000)
 
 

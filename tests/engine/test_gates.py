@@ -19,7 +19,8 @@ BAD: Measured = {
     "skill": -0.1, "skill_low": -0.1, "units": 2, "coverage_80": 0.3, "coverage_95": 0.5, "leaks": 1,
     "replay_difference": 1e-12, "active_high": -0.1, "factors": 0, "model_bytes": 10**9, "latency_ms": 9_000.0,
 }  # fmt: skip
-LEAST: dict[str, Any] = {"leaks": {"max": 0}, "replay_difference": {"max": 0}}
+LIMITS: dict[str, Any] = {"leaks": {"max": 0}, "replay_difference": {"max": 0}}
+LEAST: dict[str, Any] = {"replay": "fits", "rules": LIMITS}
 ASKED = {"dataset_id": "ds_1", "horizon": 24}
 
 
@@ -69,13 +70,9 @@ def test_every_rule_has_a_meaning() -> None:
 
 
 def test_another_limit_is_another_profile() -> None:
-    plain = {
-        "policy_id": "p",
-        "revision": "1",
-        "profiles": {"x": {"leaks": {"max": 0}, "replay_difference": {"max": 0}}},
-    }
+    plain = {"policy_id": "p", "revision": "1", "profiles": {"x": LEAST}}
     other = json.loads(json.dumps(plain))
-    other["profiles"]["x"]["leaks"]["max"] = 1
+    other["profiles"]["x"]["rules"]["leaks"]["max"] = 1
     assert read_profiles(plain)["x"].digest != read_profiles(other)["x"].digest
 
 
@@ -84,12 +81,12 @@ def test_another_limit_is_another_profile() -> None:
     [
         {}, {"policy_id": "p", "revision": "1"}, {"policy_id": "p", "revision": "1", "profiles": []},
         {"policy_id": "p", "revision": "1", "profiles": {"x": {}}},
-        {"policy_id": "p", "revision": "1", "profiles": {"x": {**LEAST, "replay_difference": {}}}},
-        {"policy_id": "p", "revision": "1", "profiles": {"x": {**LEAST, "leaks": {"max": "0"}}}},
+        {"policy_id": "p", "revision": "1", "profiles": {"x": {**LEAST, "rules": {**LIMITS, "replay_difference": {}}}}},
+        {"policy_id": "p", "revision": "1", "profiles": {"x": {**LEAST, "rules": {**LIMITS, "leaks": {"max": "0"}}}}},
         {"policy_id": "p", "revision": "1",
-         "profiles": {"x": {**LEAST, "beauty": {"min": 1}}}},
+         "profiles": {"x": {**LEAST, "rules": {**LIMITS, "beauty": {"min": 1}}}}},
     ],
-    ids=["empty", "no profiles", "a list", "no required rule", "no end", "a text", "an unknown rule"],
+    ids=["empty", "no profiles", "a list", "nothing", "no end", "a text", "an unknown rule"],
 )  # fmt: skip
 def test_a_governance_document_that_says_too_little_is_refused(document: Any) -> None:
     with pytest.raises(CorridorRefused) as refused:

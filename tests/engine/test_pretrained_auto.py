@@ -83,7 +83,7 @@ def planned(engine: Engine, home: Home) -> TrainingPlan:
         engine.record_dataset(connection, prepared, now=0.0)
     asked: dict[str, Any] = dict.fromkeys(("season_length", "test_windows", "covariates"))
     return engine.plan_training(
-        dataset_id=prepared.dataset_id, horizon=7, profile="default", budget="large",
+        dataset_id=prepared.dataset_id, horizon=7, profile="default", budget="large", requester="test", scope={},
         **{**asked, "covariates": ()},
     )  # fmt: skip
 
@@ -246,7 +246,7 @@ def test_a_pretrained_model_is_trained_kept_by_name_and_served_by_a_worker(model
     plan = planned(engine, home)
     assert set(plan.body["pretrained"]) == {"level", "bolt", "chronos-2"}
     trained = worked(engine, home, plan)
-    assert trained.state == "SUCCEEDED", trained.error
+    assert trained.finished, trained.error
     document = engine.documents.of(trained)
     assert document["chosen"] == "pretrained"
     kept = {artifact["name"]: artifact["digest"] for artifact in document["artifacts"]}

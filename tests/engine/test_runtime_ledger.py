@@ -151,7 +151,7 @@ def test_an_old_epoch_writes_nothing(home: toy.Home) -> None:
             lambda: lease.renew(connection, *held, lease_s=9.0, progress=Progress(1, 2, "x"), now=12.0),
             lambda: lease.expire(connection, *held, now=12.0),
             lambda: lease.finish_step(connection, *held, step="s", artifact=DIGEST, now=12.0),
-            lambda: lease.succeed(connection, *held, result=DIGEST, now=12.0),
+            lambda: lease.finish(connection, *held, state="SUCCEEDED", result=DIGEST, now=12.0),
             lambda: lease.fail(connection, *held, error={}, now=12.0),
             lambda: lease.cancelled(connection, *held, now=12.0),
         ):

@@ -131,7 +131,7 @@ def test_a_run_that_met_damaged_bytes_may_be_asked_for_again_once_they_are_mende
         assert (ended.error["reason"], ended.error["disposition"]) == ("ArtifactCorrupt", "retryable")
         run = _claimed(home)
     home.artifacts.put(b"data")
-    assert _work_here(home, run, lambda job: home.artifacts.get(data)) == process.Exit.SUCCEEDED
+    assert _work_here(home, run, lambda job: home.artifacts.get(data)) == process.Exit.FINISHED
 
 
 def test_a_worker_that_slept_past_its_lease_writes_nothing_when_it_wakes(home: toy.Home) -> None:

@@ -13,7 +13,7 @@ from ledger_toys import DIGEST, claim, finish, submit
 
 from mcp_forecast_engine.errors import StaleEpoch
 from mcp_forecast_engine.runtime import lease
-from mcp_forecast_engine.runtime.run import TRANSITIONS, Progress, Run
+from mcp_forecast_engine.runtime.run import HELD, TRANSITIONS, Progress, Run, State
 
 BOTH_DATABASES = True
 
@@ -32,6 +32,9 @@ OPERATIONS = (
     "cancel",
     "renew",
     "succeed",
+    "evaluated",
+    "pass",
+    "refuse",
     "fail",
     "give_up",
     "cancelled",
@@ -55,8 +58,8 @@ def test_whatever_is_done_in_whatever_order_only_legal_transitions_happen(
         after = home.run(before.run_id)
         assert after.state == current.state or after.state in _reachable(current.state)
         assert after.epoch >= current.epoch
-        assert (after.lease_until is not None) == (after.state == "RUNNING")
-        assert ended_with is None or after.result == ended_with  # SUCCEEDED never moves again
+        assert (after.lease_until is not None) == (after.state in HELD)
+        assert ended_with is None or after.result == ended_with  # a result never changes again
         ended_with = after.result
     home.cancel(before.run_id)
     claim(home, now + 1000.0)  # leaves nothing to claim for the next example
@@ -68,24 +71,34 @@ def _reachable(state: str) -> set[str]:
     return once | ({"SUCCEEDED"} if "QUEUED" in once else set())
 
 
+def _allowed(operation: str, state: str) -> bool:
+    """Whether a worker that holds the run in this state may do this."""
+    if operation in ("pass", "refuse"):
+        return state == "EVAL_READY"
+    return state == "RUNNING" if operation in ("succeed", "evaluated") else state in HELD
+
+
 def _do(home: toy.Home, operation: str, name: str, run: Run, now: float) -> None:
     held = (run.run_id, run.epoch)
     with home.database.command() as connection:
         try:
             if operation == "renew":
                 lease.renew(connection, *held, lease_s=10.0, progress=Progress(), now=now)
-            elif operation == "succeed":
-                lease.succeed(connection, *held, result=DIGEST, now=now)
+            elif operation == "evaluated":
+                lease.evaluated(connection, *held)
+            elif operation in ("succeed", "pass", "refuse"):
+                ends: dict[str, State] = {"succeed": "SUCCEEDED", "pass": "PASS", "refuse": "FAIL"}
+                lease.finish(connection, *held, state=ends[operation], result=DIGEST, now=now)
             elif operation in ("fail", "give_up"):
                 disposition = "retryable" if operation == "fail" else "terminal"
                 lease.fail(connection, *held, error={"disposition": disposition}, now=now)
             elif operation == "cancelled":
                 lease.cancelled(connection, *held, now=now)
             elif operation == "stale":
-                lease.succeed(connection, run.run_id, run.epoch - 1, result="sha256:wrong", now=now)
+                lease.finish(connection, run.run_id, run.epoch - 1, state="SUCCEEDED", result="sha256:wrong", now=now)
                 raise AssertionError("an old epoch was let through")
         except StaleEpoch:
-            assert run.state != "RUNNING" or operation == "stale"
+            assert operation == "stale" or not _allowed(operation, run.state)
     if operation in ("claim", "late"):
         claim(home, now)
     elif operation == "cancel":

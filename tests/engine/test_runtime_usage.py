@@ -50,7 +50,7 @@ def begin(home: toy.Home, now: float) -> Run:
 def end(home: toy.Home, run: Run, now: float, *, well: bool = True) -> None:
     with home.database.command() as connection:
         if well:
-            lease.succeed(connection, run.run_id, run.epoch, result=DIGEST, now=now)
+            lease.finish(connection, run.run_id, run.epoch, state="SUCCEEDED", result=DIGEST, now=now)
         else:
             error = {"reason": "X", "disposition": "retryable"}
             lease.fail(connection, run.run_id, run.epoch, error=error, now=now)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mcp_forecast_engine.errors import ArtifactCorrupt, DataInvalid, NotFound
 from mcp_forecast_engine.store.artifacts import ArtifactStore
-from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes, short_id
+from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes, read_canonical, short_id
 
 # Never change these: they are in homes.
 GOLDEN = [
@@ -114,3 +114,8 @@ def test_an_artifact_that_is_gone_from_disk_is_damage_and_putting_it_again_mends
 def test_a_name_that_is_no_digest_is_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound):
         ArtifactStore(tmp_path).get(name)
+
+
+def test_a_number_beyond_the_integers_is_written_again_as_it_was_read() -> None:
+    data = canonical_bytes({"large": 1.5e20, "whole": 2**53 - 1, "small": 1.0})
+    assert canonical_bytes(read_canonical(data)) == data

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import jsonschema
-from conftest import Desk
+from conftest import ENDED, Desk
 from training_toys import register, rows, train
 
 from mcp_forecast.settings import Settings
@@ -49,7 +49,7 @@ def test_the_same_request_is_the_same_run_and_a_key_replays_it(desk: Desk) -> No
     first = train(desk, dataset, covariates=[])
     again = desk.call("run_training", {"dataset_id": dataset, "horizon": 7, "covariates": []})
     assert again["result"]["run_id"] == first["result"]["run_id"]
-    assert again["result"]["state"] == "SUCCEEDED"
+    assert again["result"]["state"] in ENDED
     assert desk.call("list_runs", {"kind": "training"})["result"]["total"] == 1
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from conftest import Answer, Desk
+from conftest import ENDED, Answer, Desk
 
 from mcp_forecast.home.sealing import origin_of
 from mcp_forecast.home.signing_key import signer_of
@@ -39,7 +39,7 @@ class Load(threading.Thread):
             rows = [{**row, "y": row["y"] + number % 7} for row in ROWS]
             dataset = self.ask("register_dataset", {"rows": rows, "freq": "D"}, number)["dataset_id"]
             run = self.ask("run_training", {"dataset_id": dataset, "horizon": 3 + number % 5}, number)
-            if number % 3 == 0 and self.desk.finish(run["run_id"])["result"]["state"] == "SUCCEEDED":
+            if number % 3 == 0 and self.desk.finish(run["run_id"])["result"]["state"] in ENDED:
                 self.ask("run_inference", {"run_id": run["run_id"]}, number)
             number += 1
 
@@ -78,7 +78,7 @@ def restored(settings: Settings, source: Path) -> Manifest:
 def finished(desk: Desk, horizon: int = 5) -> str:
     dataset = desk.call("register_dataset", {"rows": ROWS, "freq": "D"})["result"]["dataset_id"]
     run_id: str = desk.call("run_training", {"dataset_id": dataset, "horizon": horizon})["result"]["run_id"]
-    assert desk.finish(run_id)["result"]["state"] == "SUCCEEDED"
+    assert desk.finish(run_id)["result"]["state"] in ENDED
     return run_id
 
 

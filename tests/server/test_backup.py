@@ -22,7 +22,7 @@ from backup_toys import (
     restored,
     without_places,
 )
-from conftest import Desk
+from conftest import ENDED, Desk
 from postgres_server import PostgresServer
 
 from mcp_forecast.home.sealing import origin_of
@@ -68,7 +68,7 @@ def test_a_backup_under_load_restored_elsewhere_answers_as_before(
         assert again["replay_of"] == old["replay_of"]
         if tool != "register_dataset":
             ended = [d.finish(again["result"]["run_id"])["result"] for d in (desk, other)]
-            assert ended[0]["state"] == "SUCCEEDED"
+            assert ended[0]["state"] in ENDED
             assert ended[0]["result"]["artifacts"][0]["digest"] == ended[1]["result"]["artifacts"][0]["digest"]
         else:
             assert without_places(old["result"]) == without_places(again["result"])

@@ -130,7 +130,7 @@ def test_the_command_shows_a_token_once_and_lists_names(
     assert capsys.readouterr().out == "token:anna  forecast:read\n"
     assert main(["token", "add", "anna"]) == 2
     assert main(["token", "add", "ben", "--scopes", "forecast:everything"]) == 2
-    assert "allowed: forecast:read, forecast:write" in capsys.readouterr().err
+    assert "allowed: forecast:read, forecast:write, registry:read, registry:write" in capsys.readouterr().err
     assert main(["token", "remove", "anna"]) == 0
     assert main(["token", "remove", "anna"]) == 2
     assert read_tokens(Settings(home=tmp_path).home) == ()

@@ -46,6 +46,13 @@ class GetAuditTrailArguments(Arguments):
             "stored entry, look-up column and signature (up to 200,000), so that none is hidden"
         ),
     ] = "none"
+    lineage: Annotated[
+        bool,
+        Field(
+            description="with ref, also of an artifact: what that was made from, back to the data, and the calls that "
+            "made it; with verify=page the bytes of each are compared with its digest"
+        ),
+    ] = False
     response_format: ResponseFormat = "concise"
 
 
@@ -87,6 +94,19 @@ class Verification(Answer):
     next_step: str | None = None
 
 
+class LineageNode(Answer):
+    """One thing that was made, from others of this lineage."""
+
+    name: str
+    id: Annotated[str | None, Field(description="run_id, dataset_id, or bundle_id@version")] = None
+    digest: str | None = None
+    made_from: Annotated[list[str], Field(description="names of this lineage; empty: it was given")]
+    calls: Annotated[list[str], Field(description="entries that made it: `seq tool code caller`")]
+    bytes: Annotated[
+        Literal["as_named", "missing_or_changed"] | None, Field(description="with verify: what its digest says of them")
+    ] = None
+
+
 class GetAuditTrailAnswer(Answer):
     """A page of the log, newest first, and how it is sealed."""
 
@@ -98,26 +118,31 @@ class GetAuditTrailAnswer(Answer):
     checkpoint: CheckpointAnswer | None = None
     sealing: Annotated[dict[str, Any], Field(description="whether sealing works; if not, the reason and what helps")]
     verification: Verification | None = None
+    lineage: Annotated[
+        list[LineageNode] | None, Field(description="with lineage: what ref names first, the data it rests on last")
+    ] = None
 
 
 GET_AUDIT_TRAIL: Final = Contract(
     name="get_audit_trail",
-    version="0.1.0",
+    version="0.2.0",
     title="Audit trail",
     description=(
         "Who called what, when, with which outcome: the append-only log of every call, newest first, filtered by "
         "caller, tool, code, time, request or by an id that was made or touched. Entries stand in the order they were "
         "stored: commands at once, reads and refusals up to 0.1 s later, so `at` may step back. Quotes the newest "
-        "signed checkpoint; with verify it proves the entries against it. Arguments are in the log by digest only."
+        "signed checkpoint; with verify it proves the entries against it; with lineage it says what ref was made from. "
+        "Arguments are in the log by digest only."
     ),
     arguments=GetAuditTrailArguments,
     result=GetAuditTrailAnswer,
     effect="read",
-    errors=("CURSOR_INVALID",),
+    errors=("CURSOR_INVALID", "NOT_FOUND"),
     examples=(
         {},
         {"ref": "run_0123456789abcdef01234567", "verify": "page"},
         {"tool": "run_training", "code": "OK", "since": "2026-01-31T00:00:00Z", "response_format": "detailed"},
+        {"ref": "run_0123456789abcdef01234567", "lineage": True, "limit": 5},
         {"verify": "log", "limit": 1},
     ),
 )

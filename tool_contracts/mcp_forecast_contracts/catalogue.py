@@ -21,6 +21,10 @@ ORDER: Final = (
     "list_artifacts",
     "read_artifact",
     "compare_runs",
+    "publish_bundle",
+    "list_bundles",
+    "promote_bundle",
+    "rollback_bundle",
     "get_audit_trail",
     "get_service_status",
 )

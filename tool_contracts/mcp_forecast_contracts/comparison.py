@@ -14,7 +14,7 @@ class CompareRunsArguments(Arguments):
     """Which runs, and which of them the others are measured against."""
 
     run_ids: Annotated[
-        list[RunId], Field(min_length=2, max_length=8, description="SUCCEEDED training runs, 2 to 8 different ones")
+        list[RunId], Field(min_length=2, max_length=8, description="training runs with a result, 2 to 8 different ones")
     ]
     baseline_run_id: Annotated[
         RunId | None, Field(description="the run the others are measured against; left out: the first of run_ids")

@@ -30,7 +30,7 @@ class Contract:
 
     effect: "read" changes nothing; "command" commits key, state and audit entry together. errors: codes beyond those
     every tool may answer. examples: argument objects that validate. listed: whether tools/list shows it; one that is
-    not is how a resource is read, on the path of every call.
+    not is how a resource is read, on the path of every call. room: what a caller's scope names before read or write.
     """
 
     name: str
@@ -44,11 +44,12 @@ class Contract:
     examples: tuple[dict[str, Any], ...]
     destructive: bool = False
     listed: bool = True
+    room: Literal["forecast", "registry"] = "forecast"
 
     @property
     def scope(self) -> str:
         """What a caller must be allowed to do."""
-        return "forecast:read" if self.effect == "read" else "forecast:write"
+        return f"{self.room}:{'read' if self.effect == 'read' else 'write'}"
 
     @property
     def key(self) -> KeyRule:

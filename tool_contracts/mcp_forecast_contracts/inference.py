@@ -6,17 +6,23 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
+from mcp_forecast_contracts.bundles import ScopeArguments
 from mcp_forecast_contracts.contract import Contract
 from mcp_forecast_contracts.runs import RunAnswer
-from mcp_forecast_contracts.schema import Arguments, Int, Key, RunId
+from mcp_forecast_contracts.schema import BundleId, Int, Key, RunId, Version
 
 Level = Annotated[Int, Field(description="per cent covered by an interval")]
 
 
-class RunInferenceArguments(Arguments):
-    """Which trained run forecasts, from which data, with which known future."""
+class RunInferenceArguments(ScopeArguments):
+    """Which model forecasts, from which data, with which known future.
 
-    run_id: Annotated[RunId, Field(description="a SUCCEEDED training run")]
+    A run, or a bundle, or neither: then the bundle answers that is ACTIVE in the scope.
+    """
+
+    run_id: Annotated[RunId | None, Field(description="a training run that has ended with a result")] = None
+    bundle_id: Annotated[BundleId | None, Field(description="a published bundle, ACTIVE or not")] = None
+    version: Version | None = None
     dataset_id: Annotated[
         str | None,
         Field(pattern="^ds_[0-9a-f]{24}$", description="newer data of the same columns; left out: the training data"),
@@ -44,13 +50,14 @@ class RunInferenceArguments(Arguments):
 
 RUN_INFERENCE: Final = Contract(
     name="run_inference",
-    version="0.3.0",
+    version="0.4.0",
     title="Forecast",
     description=(
-        "Forecast with a finished training run: median, and quantile intervals that never cross, for each series "
-        "and step. Answers inline within wait_s; above 1,000 series or past wait_s it returns a run_id for "
-        "get_run_status. Models trained with known-future covariates need their values for every step: in `future`,"
-        " or in dataset rows after the last target. The answer repeats the trust of the training run; "
+        "Forecast with a finished training run, a published bundle, or, if neither is named, the bundle that is ACTIVE "
+        "in the scope; result.model.served_by says which and why. Median, and quantile intervals that never cross, for "
+        "each series and step. Answers inline within wait_s; above 1,000 series or past wait_s it returns a run_id for "
+        "get_run_status. Models trained with known-future covariates need their values for every step: in `future`, or "
+        "in dataset rows after the last target. The answer repeats the trust of the training run; "
         "get_run_status pages through a long one."
     ),
     arguments=RunInferenceArguments,
@@ -58,7 +65,7 @@ RUN_INFERENCE: Final = Contract(
     effect="command",
     errors=(
         "NOT_FOUND", "QUOTA_EXCEEDED", "DATA_INVALID", "COVARIATES_MISMATCH", "HISTORY_TOO_SHORT", "RUN_NOT_READY",
-        "RUN_FAILED", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT",
+        "RUN_FAILED", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT", "BUNDLE_INCOMPATIBLE",
     ),
     examples=(
         {"run_id": "run_0123456789abcdef01234567"},
@@ -68,5 +75,7 @@ RUN_INFERENCE: Final = Contract(
             "levels": [80],
             "explain": True,
         },
+        {"bundle_id": "bnd_0123456789abcdef01234567", "horizon": 7},
+        {"slot": "primary"},
     ),
 )  # fmt: skip

@@ -11,7 +11,46 @@ from mcp_forecast_contracts.schema import Answer, Arguments
 
 
 class GetServiceStatusArguments(Arguments):
-    """Nothing to say."""
+    """Whether to count what was done, too."""
+
+    work: Annotated[
+        bool,
+        Field(
+            description="also count trainings, gates and bundles of this home, and compare rows with what is on record"
+        ),
+    ] = False
+
+
+class Reconciled(Answer):
+    """One number told twice: by the rows, and by events or log entries that are never changed."""
+
+    check: str
+    rows: int
+    events: int
+    agrees: bool
+
+
+class Work(Answer):
+    """What was done, counted from rows, and whether rows and events agree about it."""
+
+    counters: Annotated[
+        dict[str, int],
+        Field(
+            description="since the home was made: train_requested, train_completed, eval_pass, eval_fail, "
+            "bundle_published; anomalies: the sum of those below"
+        ),
+    ]
+    anomalies: Annotated[
+        dict[str, int],
+        Field(
+            description="train_failed: list_runs with state FAILED; publish_pending: publish_bundle again; "
+            "promotion_rejected: by policy; disagreements: of the checks below"
+        ),
+    ]
+    reconciliation: list[Reconciled]
+    unexplained: Annotated[
+        list[str], Field(description="what of the registry its events do not explain; empty: all is")
+    ]
 
 
 class ServiceStatusAnswer(Answer):
@@ -27,16 +66,20 @@ class ServiceStatusAnswer(Answer):
     limits: Annotated[dict[str, Any], Field(description="rate, burst, workers, lease, wall limit")]
     policy: Annotated[dict[str, str], Field(description="policy id, revision, digest")]
     audit: Annotated[dict[str, Any], Field(description="entries, those sealed, whether sealing works, its checkpoint")]
+    work: Annotated[Work | None, Field(description="with work: what was done, as of one instant")] = None
 
 
 GET_SERVICE_STATUS: Final = Contract(
     name="get_service_status",
-    version="0.2.0",
+    version="0.3.0",
     title="Service status",
-    description="How the service is: version, store, runs by state, limits, allowed folders and what you may do.",
+    description=(
+        "How the service is: version, store, runs by state, limits, allowed folders and what you may do; with work "
+        "also how many trainings, gates and bundles there were, reconciled with the log."
+    ),
     arguments=GetServiceStatusArguments,
     result=ServiceStatusAnswer,
     effect="read",
     errors=(),
-    examples=({},),
+    examples=({}, {"work": True}),
 )

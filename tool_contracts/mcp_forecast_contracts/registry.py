@@ -6,6 +6,7 @@ from typing import Final
 
 from mcp_forecast_contracts.artifacts import LIST_ARTIFACTS, READ_ARTIFACT
 from mcp_forecast_contracts.audit import GET_AUDIT_TRAIL
+from mcp_forecast_contracts.bundles import LIST_BUNDLES, PROMOTE_BUNDLE, PUBLISH_BUNDLE, ROLLBACK_BUNDLE
 from mcp_forecast_contracts.catalogue import ORDER
 from mcp_forecast_contracts.comparison import COMPARE_RUNS
 from mcp_forecast_contracts.contract import Contract
@@ -28,6 +29,10 @@ _ALL = (
     LIST_ARTIFACTS,
     READ_ARTIFACT,
     COMPARE_RUNS,
+    PUBLISH_BUNDLE,
+    LIST_BUNDLES,
+    PROMOTE_BUNDLE,
+    ROLLBACK_BUNDLE,
     GET_AUDIT_TRAIL,
     GET_SERVICE_STATUS,
 )

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from mcp_forecast_contracts.contract import Contract
-from mcp_forecast_contracts.envelope import ErrorBody
 from mcp_forecast_contracts.schema import (
     Answer,
     Arguments,
@@ -19,7 +18,10 @@ from mcp_forecast_contracts.schema import (
 )
 
 Kind = Literal["training", "inference"]
-State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+State = Literal[
+    "QUEUED", "RUNNING", "EVAL_READY", "SUCCEEDED", "PASS", "FAIL", "PUBLISH_PENDING", "PUBLISHED", "FAILED",
+    "CANCELLED",
+]  # fmt: skip
 
 
 class Progress(Answer):
@@ -28,6 +30,20 @@ class Progress(Answer):
     done: int
     total: int
     text: str
+
+
+class RunError(Answer):
+    """Why a run failed, or waits: of the shape that an answer's own error has."""
+
+    code: str
+    category: str
+    disposition: str
+    retry_after_s: float | None = None
+    message: str
+    field: str | None = None
+    allowed: list[str] | None = None
+    next_step: str
+    details: dict[str, Any] | None = None
 
 
 class RunAnswer(Answer):
@@ -49,7 +65,7 @@ class RunAnswer(Answer):
             "warnings are in it; those beside it are about this request"
         ),
     ] = None
-    error: Annotated[ErrorBody | None, Field(description="why the run failed")] = None
+    error: Annotated[RunError | None, Field(description="why the run failed, or waits; like error of an answer")] = None
     poll_after_s: Annotated[float | None, Field(description="wait this long before asking again")] = None
     next_step: str
 
@@ -112,13 +128,14 @@ class ListRunsAnswer(Answer):
 
 GET_RUN_STATUS: Final = Contract(
     name="get_run_status",
-    version="0.2.0",
+    version="0.3.0",
     title="Look at a run, or wait for it",
     description=(
         "State, progress and, once ended, the result or error of a run. With wait_s (at most 25) it waits for the "
-        "end and answers as soon as it comes: call it again until the state is SUCCEEDED, FAILED or CANCELLED. The "
-        "detailed format adds the plan and the whole evaluation: every arm, its intervals and coverage by step. Of a "
-        "long forecast a page is shown: `limit` makes it longer, forecast.json of result.artifacts holds all of it."
+        "end and answers as soon as it comes: call it again until the state is none of QUEUED, RUNNING and EVAL_READY. "
+        "PASS and FAIL are what the gate of a training says of its result; FAILED is an error. The detailed format "
+        "adds the plan and the whole evaluation. Of a long forecast a page is shown: `limit` makes it longer, "
+        "forecast.json of result.artifacts holds all of it."
     ),
     arguments=GetRunStatusArguments,
     result=RunAnswer,
@@ -128,7 +145,7 @@ GET_RUN_STATUS: Final = Contract(
 )
 CANCEL_RUN: Final = Contract(
     name="cancel_run",
-    version="0.2.0",
+    version="0.3.0",
     title="Cancel a run",
     description=(
         "Stop a queued or running run; its process is gone within 5 seconds. A finished run stays as it is. The "
@@ -143,12 +160,12 @@ CANCEL_RUN: Final = Contract(
 )
 LIST_RUNS: Final = Contract(
     name="list_runs",
-    version="0.2.0",
+    version="0.3.0",
     title="List runs",
     description="The runs of this home, newest first, by kind and state, page by page; use it to find a run_id again.",
     arguments=ListRunsArguments,
     result=ListRunsAnswer,
     effect="read",
     errors=("CURSOR_INVALID",),
-    examples=({}, {"kind": "training", "state": "SUCCEEDED", "limit": 5}),
+    examples=({}, {"kind": "training", "state": "PASS", "limit": 5}),
 )

@@ -25,6 +25,13 @@ PreprocessingId = Annotated[
     str, Field(pattern="^pp_[0-9a-f]{24}$", description="preprocessing handle from run_preprocessing, e.g. pp_0123…")
 ]
 RunId = Annotated[str, Field(pattern="^run_[0-9a-f]{24}$", description="run handle, e.g. from run_training: run_0123…")]
+BundleId = Annotated[
+    str, Field(pattern="^bnd_[0-9a-f]{24}$", description="bundle handle from publish_bundle, e.g. bnd_0123…")
+]
+Version = Annotated[
+    str, Field(pattern="^[a-z0-9.-]{1,40}$", description="which version; left out: the only one there is")
+]
+Place = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Key = Annotated[
     str,
     Field(

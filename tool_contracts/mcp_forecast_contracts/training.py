@@ -6,13 +6,17 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
+from mcp_forecast_contracts.bundles import ScopeArguments
 from mcp_forecast_contracts.contract import Contract
 from mcp_forecast_contracts.runs import RunAnswer
-from mcp_forecast_contracts.schema import Arguments, DatasetId, Int, Key, Name, PreprocessingId
+from mcp_forecast_contracts.schema import DatasetId, Int, Key, Name, PreprocessingId
 
 
-class RunTrainingArguments(Arguments):
-    """What to train on and how far ahead; everything else has a sound default."""
+class RunTrainingArguments(ScopeArguments):
+    """What to train on and how far ahead; everything else has a sound default.
+
+    environment, mode, slot, tenant: where the model may be promoted; it is measured against what is ACTIVE there.
+    """
 
     dataset_id: DatasetId
     horizon: Annotated[Int, Field(ge=1, le=8760, description="steps ahead to forecast, e.g. 24 for a day of hours")]
@@ -55,6 +59,10 @@ class RunTrainingArguments(Arguments):
     maturity_days: Annotated[
         Int | None, Field(ge=0, le=3650, description="with label_asof: leave out targets younger than this then")
     ] = None
+    governance_profile: Annotated[
+        Literal["default", "strict", "exploratory"],
+        Field(description="limits of the gate: default; strict, which repeats the whole choice blind; exploratory"),
+    ] = "default"
     idempotency_key: Key | None = None
 
 

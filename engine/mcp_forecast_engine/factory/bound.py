@@ -10,7 +10,7 @@ from mcp_forecast_engine.data.fallback import LAST_SEASON, USUAL, usual_value
 from mcp_forecast_engine.data.frame import Panel, Role
 from mcp_forecast_engine.data.input_spec import input_spec
 from mcp_forecast_engine.data.schema import CovariateSchema, DatasetSchema, ValueType, covariate_schema_hash
-from mcp_forecast_engine.models.contract import KEY, read_contract
+from mcp_forecast_engine.models.contract import KEY, Contract, read_contract
 from mcp_forecast_engine.models.features import Layout
 from mcp_forecast_engine.models.pretrained_manifest import is_manifest, read_manifest
 
@@ -40,12 +40,17 @@ def bound_columns(model: bytes, panel: Panel, schema: DatasetSchema, plan: Mappi
 
 def layout_of(model: bytes) -> Layout:
     """The columns that an exported model reads, from its own contract."""
+    return contract_in(model).layout
+
+
+def contract_in(model: bytes) -> Contract:
+    """What an exported model says about itself. Raises ArtifactCorrupt."""
     if is_manifest(model):
-        return read_manifest(model)[1].layout
+        return read_manifest(model)[1]
     import onnx
 
     kept = {entry.key: entry.value for entry in onnx.load_model_from_string(model).metadata_props}
-    return read_contract(kept.get(KEY, "")).layout
+    return read_contract(kept.get(KEY, ""))
 
 
 def _read(layout: Layout, schema: DatasetSchema, derived: tuple[str, ...], source: str) -> tuple[CovariateSchema, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NOT_SET: Final = "not set"
 # A dataset's digest differs when its id does; what was asked is in the other fields, resolved.
-_SAID_ELSEWHERE: Final = frozenset({"asked", "kind", "dataset_digest"})
+_SAID_ELSEWHERE: Final = frozenset({"asked", "kind", "dataset_digest", "request", "refs", "work_key"})
 
 
 def differences(runs: Sequence[TrainedRun]) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ class Documents:
         return self.keep(f"costs of {run.run_id} {run.attempt}", measured)
 
     def trained(self, run: Run, *, field: str = "run_id") -> dict[str, Any]:
-        """The document of a SUCCEEDED training run; field: the argument that named the run.
+        """The document of a finished training run, whatever its gate said; field: the argument that named the run.
 
         Raises NotFound for a run of another kind, RunNotReady, RunFailed, ArtifactCorrupt.
         """
@@ -66,10 +66,10 @@ class Documents:
             raise NotFound(
                 f"{run.run_id} is an {run.kind} run, not a training run",
                 field=field,
-                allowed="a SUCCEEDED training run",
-                next_step="list_runs with kind training and state SUCCEEDED shows them",
+                allowed="a training run that has ended",
+                next_step="list_runs with kind=training shows them",
             )
-        if run.state == "SUCCEEDED":
+        if run.finished:
             return self.of(run)
         if run.ended:
             raise RunFailed(f"{run.run_id} ended as {run.state}", field=field, next_step="get_run_status says why")

@@ -2,96 +2,105 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from mcp_forecast_engine.data.dataset import Dataset
-from mcp_forecast_engine.data.demotion import close_to_target, demoted
 from mcp_forecast_engine.data.derived import derived_names
 from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.data.given import given_steps
-from mcp_forecast_engine.data.steps import PreprocessingReport
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
 from mcp_forecast_engine.evaluation.candidates import TARGET_ONLY, reads_covariates
-from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of, plan_for
 from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
 from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.factory.bound import bound_columns
-from mcp_forecast_engine.factory.inputs import Panels
+from mcp_forecast_engine.factory.examination import Examine
+from mcp_forecast_engine.factory.gathering import CLOCKED, Evidence
+from mcp_forecast_engine.factory.pins import Pins, read_pins
+from mcp_forecast_engine.factory.prepared import Prepared, prepare
 from mcp_forecast_engine.models.contract import contract_of
 from mcp_forecast_engine.models.export import export_model
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.store.artifacts import ArtifactStore
-from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes
-from mcp_forecast_engine.store.named_artifacts import COSTS, STEP_NAMES
+from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes, read_canonical
+from mcp_forecast_engine.store.named_artifacts import COSTS, STEP_NAMES, media_type
 
 SHOWN: Final = ("MASE", "WQL", "sMAPE", "MAE", "RMSE")
-JSON_TYPE: Final = "application/json"
+# The documents that a plan pins are files of the run too; the name of each, by the step that keeps it.
+PINNED: Final = {
+    "manifest": "dataset_manifest", "config": "training_config", "governance": "governance_profile",
+    "plan": "resolved_plan", "request": "train_build_request",
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """What a plan trains on: its panel in the roles that the horizons allow, and what has to be said about it."""
+def train(job: Job, artifacts: ArtifactStore, *, examine: Examine, cores: int = 1) -> bytes:
+    """The result document of a training run, canonical JSON; `job.ends_as` is what its gate says.
 
-    panel: Panel
-    report: PreprocessingReport
-    dataset: Dataset
-    windows: BacktestPlan
-    cautions: tuple[str, ...]
-    demotions: tuple[str, ...]
-
-
-def train(job: Job, artifacts: ArtifactStore, *, cores: int = 1) -> bytes:
-    """The result document of a training run, canonical JSON. Raises HistoryTooShort, DataInvalid, CovariatesMismatch.
-
-    cores: threads that models are shared among; the bytes are the same with any number.
+    examine: runs the exported model. cores: threads that models are shared among; the bytes are the same with any
+    number. Raises HistoryTooShort, DataInvalid, CovariatesMismatch, CorridorRefused.
 
     Every step reads what the one before it stored, so a resumed run takes the same path as an undisturbed one.
     """
+    pins = read_pins(job.run, artifacts)
+    files = {step: job.step(step, partial(pins.documents.__getitem__, name)) for step, name in PINNED.items()}
     job.progress(0, 0, "preparing the data")
     made = prepare(job.run.plan, artifacts)
-    prepared = job.step("preprocess", lambda: canonical_bytes(made.report.to_dict()))
+    files |= _trained(job, made, pins, artifacts, cores)
+    model = files["train"] if "train" in files else files["refer"]
+    evidence = Evidence(job, pins, files)
+    job.progress(max(job.shown.total, 1), max(job.shown.total, 1), "fitted on the whole history; checking the evidence")
+    evidence.guard(made, _budget(job.run.plan), artifacts, cores)
+    evidence.examine(lambda: examine(model, made.panel, job.run.plan["horizon"]))
+    gate = evidence.judge()
+    job.ends_as = gate["decision"]
+    return canonical_bytes({**_document(made, job.run.plan, files), "gate": gate, "refs": _refs(evidence.refs, pins)})
+
+
+def _refs(found: dict[str, str], pins: Pins) -> dict[str, Any]:
+    """What a bundle and a lineage name; manifests are several where a run has several."""
+    named = {name: digest for name, digest in found.items() if name != "dataset_manifest"}
+    asked = digest_of_bytes(pins.documents["train_build_request"])
+    return {**named, "train_build_request": asked, "dataset_manifests": [found["dataset_manifest"]]}
+
+
+def _trained(job: Job, made: Prepared, pins: Pins, artifacts: ArtifactStore, cores: int) -> dict[str, bytes]:
+    """The files of preprocessing, evaluation and training, by step."""
+    files = {"preprocess": job.step("preprocess", lambda: canonical_bytes(made.report.to_dict()))}
     costs: dict[str, float] = {}
-    evaluated = job.step("evaluate", lambda: _evaluate(job, made, costs, cores))
+    files["evaluate"] = job.step("evaluate", lambda: _evaluate(job, made, pins, artifacts, costs, cores))
     # Apart from the evaluation, whose bytes are the same every time; a resumed run measured only what it did itself.
     job.step(COSTS, lambda: canonical_bytes({"cpu_s": {name: round(spent, 2) for name, spent in costs.items()}}))
-    arm = read_arm(_chosen(json.loads(evaluated)))
+    evaluation = read_canonical(files["evaluate"])
+    files["predict"] = job.step("predict", lambda: artifacts.get(evaluation["predictions"]))
+    arm = read_arm(_chosen(evaluation))
     # A pretrained model alone is kept by name: its step is another one, because the file is.
     step = "refer" if [member.family for member in arm.members] == ["pretrained"] else "train"
-    model = job.step(step, lambda: _export(made.panel, arm, made.dataset, cores))
-    total = max(job.shown.total, 1)
-    job.progress(total, total, "fitted on the whole history")
+    files[step] = job.step(step, lambda: _export(made.panel, arm, made.dataset, cores))
     job.check()
-    files = {"preprocessing.json": prepared, "evaluation.json": evaluated, STEP_NAMES[step]: model}
-    return canonical_bytes(_document(made.panel, made.dataset, job.run.plan, files))
+    return files
 
 
-def prepare(plan: dict[str, Any], artifacts: ArtifactStore) -> Prepared:
-    """Read and prepare the data of a plan. Raises ArtifactCorrupt, DataInvalid, HistoryTooShort."""
-    panel, report, dataset = Panels().get(plan, artifacts)
-    windows = plan_for(panel, plan["horizon"], test_windows=plan.get("test_windows"))
-    derived = derived_names(plan, panel.axis.freq)
-    given = {name: given_steps(dataset.frame, panel, name) for name in panel.roles if name in dataset.frame.covariates}
-    roles, demotions = demoted(panel, origins_of(panel, windows), plan["horizon"], keep=derived, given=given)
-    panel = replace(panel, roles=roles)
-    cautions = (*report.cautions, *close_to_target(panel, keep=derived))
-    return Prepared(panel, report, dataset, windows, cautions, tuple(demotions))
+def _evaluate(
+    job: Job, made: Prepared, pins: Pins, artifacts: ArtifactStore, costs: dict[str, float], cores: int
+) -> bytes:
+    """The evaluation; its forecasts are stored beside it, named by digest."""
 
-
-def _evaluate(job: Job, made: Prepared, costs: dict[str, float], cores: int) -> bytes:
     def told(done: int, total: int, text: str) -> None:
         job.progress(done, total + 1, text)  # one more: the model of the whole history
         job.check()
 
     plan, panel = job.run.plan, made.panel
-    found = backtest(panel, made.windows, _budget(plan), on_progress=told, cpu_clock=time.thread_time, cores=cores)
+    found = backtest(
+        panel, made.windows, _budget(plan), on_progress=told, cpu_clock=time.thread_time, cores=cores,
+        active=pins.champion,
+    )  # fmt: skip
     costs.update(found.costs)
     coded = [covariate.name for covariate in made.dataset.schema.covariates if covariate.type != "numeric"]
     trust = judge(found.report, made.cautions, derived=derived_names(plan, panel.axis.freq), coded=coded)
-    return canonical_bytes({**found.report.to_dict(), "demotions": list(made.demotions), "trust": trust.to_dict()})
+    predictions = artifacts.put(found.predictions(panel))
+    told_beside = {"demotions": list(made.demotions), "trust": trust.to_dict(), "predictions": predictions}
+    return canonical_bytes({**found.report.to_dict(), **told_beside})
 
 
 def _budget(plan: dict[str, Any]) -> Budget:
@@ -108,11 +117,11 @@ def _export(panel: Panel, arm: ArmReport, dataset: Dataset, cores: int) -> bytes
     return export_model(model, contract_of(model, panel, schema=schema))
 
 
-def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
-    evaluation = json.loads(files["evaluation.json"])
-    preprocessing = json.loads(files["preprocessing.json"])
+def _document(made: Prepared, plan: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+    panel, dataset = made.panel, made.dataset
+    evaluation, preprocessing = read_canonical(files["evaluate"]), read_canonical(files["preprocess"])
     chosen = _chosen(evaluation)
-    model = next(data for name, data in files.items() if name.startswith("model."))
+    model = files["train"] if "train" in files else files["refer"]
     return {
         "kind": "training",
         "trust": _trust(evaluation, chosen),
@@ -141,10 +150,11 @@ def _document(panel: Panel, dataset: Dataset, plan: dict[str, Any], files: dict[
         ],
         "artifacts": [
             {
-                "name": name, "digest": digest_of_bytes(data), "size": len(data),
-                "media_type": JSON_TYPE if name.endswith(".json") else "application/onnx",
+                "name": STEP_NAMES[step], "digest": digest_of_bytes(data), "size": len(data),
+                "media_type": media_type(STEP_NAMES[step]),
             }
-            for name, data in files.items()
+            for step, data in files.items()
+            if step != CLOCKED
         ],
         "warnings": [*preprocessing["warnings"], *evaluation.get("demotions", ()), *evaluation["warnings"]],
     }  # fmt: skip

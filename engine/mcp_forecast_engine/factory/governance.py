@@ -13,11 +13,14 @@ from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.store.identity import digest
 
 PROFILE_RECIPE: Final = "governance_profile.v1"
+# What is done again on scrambled data: the chosen model's fits, or the whole choice as well.
+Replay = Literal["fits", "choice"]
 Rule = Literal[
     "skill", "skill_low", "units", "coverage_80", "coverage_95", "leaks", "replay_difference", "active_high", "factors",
     "model_bytes", "latency_ms",
 ]  # fmt: skip
 RULES: Final[tuple[Rule, ...]] = get_args(Rule)
+REPLAYS: Final[tuple[Replay, ...]] = get_args(Replay)
 # Without these nothing is evidence, whatever an operator's file says.
 REQUIRED: Final[tuple[Rule, ...]] = ("leaks", "replay_difference")
 
@@ -46,6 +49,7 @@ class GovernanceProfile:
     name: str
     policy_id: str
     revision: str
+    replay: Replay
     limits: Mapping[Rule, Limit]
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,6 +59,7 @@ class GovernanceProfile:
             "name": self.name,
             "policy_id": self.policy_id,
             "revision": self.revision,
+            "replay": self.replay,
             "rules": {rule: limit.to_dict() for rule, limit in self.limits.items()},
         }
 
@@ -69,8 +74,8 @@ def read_profiles(document: Any) -> dict[str, GovernanceProfile]:
     try:
         named = {"policy_id": str(document["policy_id"]), "revision": str(document["revision"])}
         return {
-            name: GovernanceProfile(name, **named, limits=_limits(name, rules))
-            for name, rules in document["profiles"].items()
+            name: GovernanceProfile(name, **named, replay=_replay(name, one), limits=_limits(name, one["rules"]))
+            for name, one in document["profiles"].items()
         }
     except (TypeError, KeyError, AttributeError) as error:
         raise _invalid(f"a governance document has no {error}", "governance") from error
@@ -80,6 +85,12 @@ def read_profiles(document: Any) -> dict[str, GovernanceProfile]:
 def built_in() -> Mapping[str, GovernanceProfile]:
     """The profiles that come with the engine."""
     return read_profiles(json.loads(files("mcp_forecast_engine.factory").joinpath("governance.json").read_bytes()))
+
+
+def read_profile(document: Mapping[str, Any]) -> GovernanceProfile:
+    """The profile that `to_dict` wrote. Raises CorridorRefused (GOVERNANCE_PROFILE_INVALID)."""
+    profiles = {document.get("name"): {"replay": document.get("replay"), "rules": document.get("rules")}}
+    return read_profiles({**document, "profiles": profiles})[str(document["name"])]
 
 
 def profile_named(name: str, profiles: Mapping[str, GovernanceProfile]) -> GovernanceProfile:
@@ -97,6 +108,13 @@ def _limits(name: str, rules: Mapping[str, Any]) -> dict[Rule, Limit]:
     if missing:
         raise _invalid(f"profile {name!r} lacks the rule {missing[0]}", f"profiles.{name}")
     return {_rule(name, rule): _limit(f"profiles.{name}.{rule}", ends) for rule, ends in sorted(rules.items())}
+
+
+def _replay(name: str, profile: Mapping[str, Any]) -> Replay:
+    for known in REPLAYS:
+        if profile["replay"] == known:
+            return known
+    raise _invalid(f"profile {name!r} replays {profile['replay']!r}", f"profiles.{name}.replay", allowed=list(REPLAYS))
 
 
 def _rule(name: str, rule: str) -> Rule:

@@ -20,7 +20,8 @@ from mcp_forecast_engine.errors import CovariatesMismatch
 from mcp_forecast_engine.evaluation.budget import BUDGETS, BudgetName, installed_extras
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.factory.inputs import Panels
-from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, pin_plan
+from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, Wanted, pin_plan
+from mcp_forecast_engine.factory.train_request import TargetScope
 from mcp_forecast_engine.models.pretrained import at_hand
 from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
 from mcp_forecast_engine.store.artifacts import ArtifactStore
@@ -44,16 +45,17 @@ def resolve(
     pretrained: PretrainedFolder | None = None,
     label_asof: str | None = None,
     maturity_days: int | None = None,
+    wanted: Wanted,
 ) -> TrainingPlan:
     """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort, DataInvalid, ArtifactCorrupt,
     CorridorRefused.
 
-    covariates: names that may be used; None: every eligible one; (): target only. budget: how much may be tried; with
-    the optional packages at hand it fixes what is, so both are pinned. holidays: code of a calendar ("US",
-    "US-CA") whose days become known-future covariates, whatever `covariates` says. steps: what `preprocessing_id`
-    names; the plan pins the steps, so the default ones by name are the same run as no name. seasons: those that
-    `run_preprocessing` showed these steps with. pretrained: the operator's folder, whose models take part; their
-    digests are pinned. label_asof, maturity_days: of data with observed times, which values count (`data.labels`).
+    covariates: names that may be used; None: every eligible one; (): target only. budget: how much may be tried; the
+    optional packages at hand are pinned with it. holidays: code of a calendar ("US", "US-CA") whose days become
+    known-future covariates, whatever `covariates` says. steps: what `preprocessing_id` names; they are pinned, not the
+    name. seasons: those that `run_preprocessing` showed these steps with. pretrained: the operator's folder, whose
+    models take part; their digests are pinned. label_asof, maturity_days: of data with observed times, which values
+    count (`data.labels`). wanted: for which scope, by which profile, against which champion, and who asks.
     """
     known = sorted(c["name"] for c in summary["covariates"])
     _require_known(covariates, known)
@@ -65,7 +67,7 @@ def resolve(
     freq = stepped_frequency(summary["freq"], steps)
     pins, left_out = at_hand(pretrained or PretrainedFolder(None))
     named = {"dataset_id": dataset_id, "profile": profile, "budget": budget}
-    asked = {**named, **{n: _plain(v) for n, v in given.items() if v is not None}}
+    asked = {**named, **_for_whom(wanted), **{n: _plain(v) for n, v in given.items() if v is not None}}
     identity = {
         "dataset_id": dataset_id,
         "dataset_digest": summary["digest"],
@@ -74,18 +76,32 @@ def resolve(
         "covariates": known if covariates is None else sorted(set(covariates)),
         "test_windows": test_windows,
         "preprocessing": [step_to_dict(step) for step in steps],
-        "profile": {"name": profile, **PROFILES[profile]},
-        "budget": {"name": budget, "cpu_s": BUDGETS[budget].cpu_s},
-        "extras": list(installed_extras()),
+        **_means(profile, budget),
         "pretrained": pins or None,
         "holidays": None if holidays is None else _holidays(holidays, freq, known, horizon),
         "label_asof": pinned_asof(summary.get("observed"), label_asof, maturity_days=maturity_days),
         "maturity_days": maturity_days,
     }
     told = (*_season_warning(summary, season_length), *_other_season(identity["season_length"], seasons))
+    warnings = (*left_out, *told, *_admitted(summary, identity, artifacts))
     pinned = {n: v for n, v in identity.items() if v is not None}
-    about_data = _admitted(summary, identity, artifacts)
-    return pin_plan(asked=asked, identity=pinned, warnings=(*left_out, *told, *about_data))
+    return pin_plan(summary, artifacts, asked=asked, identity=pinned, wanted=wanted, warnings=warnings)
+
+
+def _means(profile: str, budget: BudgetName) -> dict[str, Any]:
+    """What a training may use: its profile, its budget, and the optional packages that are there."""
+    return {
+        "profile": {"name": profile, **PROFILES[profile]},
+        "budget": {"name": budget, "cpu_s": BUDGETS[budget].cpu_s},
+        "extras": list(installed_extras()),
+    }
+
+
+def _for_whom(wanted: Wanted) -> dict[str, str]:
+    """What of scope and governance is not the usual, as the arguments that say so."""
+    usual = TargetScope().to_dict()
+    scope = {name: value for name, value in wanted.scope.to_dict().items() if usual.get(name) != value}
+    return scope | ({} if wanted.governance.name == "default" else {"governance_profile": wanted.governance.name})
 
 
 def _admitted(summary: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> tuple[str, ...]:

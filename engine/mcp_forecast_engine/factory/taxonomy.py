@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from mcp_forecast_engine.errors import RETRYABLE_REASONS
+
 Category = Literal["INPUT_ADMISSION", "RESOLUTION", "EVIDENCE", "IMMUTABILITY", "PUBLISH", "POLICY", "LEDGER", "LABELS"]
 Disposition = Literal["retryable", "terminal"]
 
@@ -52,11 +54,8 @@ _BY_CATEGORY: Final[dict[Category, tuple[str, ...]]] = {
         "LABEL_ASOF_MISSING", "LABEL_SCOPE_EMPTY", "LABEL_TIMELINE_INCONSISTENT", "COVERAGE_POLICY_VIOLATION",
     ),
 }  # fmt: skip
-_RETRYABLE: Final = {
-    "MANIFEST_UNRESOLVED", "TRAINING_PROFILE_UNRESOLVED", "GOVERNANCE_PROFILE_UNRESOLVED", "EVIDENCE_UNRESOLVED",
-}  # fmt: skip
 REASONS: Final[dict[str, Reason]] = {
-    name: Reason(category, "retryable" if name in _RETRYABLE else "terminal")
+    name: Reason(category, "retryable" if name in RETRYABLE_REASONS else "terminal")
     for category, names in _BY_CATEGORY.items()
     for name in names
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -18,6 +18,9 @@ SEED_RECIPE: Final = "stage_seed.v1"
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+Intent = Literal["baseline_train", "backfill_retrain", "candidate_eval", "regression_check"]
 
 
 class _Document(BaseModel):
@@ -52,7 +55,7 @@ class TrainBuildRequest(_Document):
     """
 
     schema_version: Literal["train_build_request.v1"]
-    intent_kind: Literal["baseline_train", "backfill_retrain", "candidate_eval", "regression_check"]
+    intent_kind: Intent
     dataset_manifest_refs: Annotated[tuple[Digest, ...], Field(min_length=1, strict=False)]
     training_config_ref: Digest
     governance_profile_ref: Digest
@@ -160,7 +163,7 @@ _REASONS: Final = {
     "provenance.requester": "REQUESTER_MISSING",
 }
 _ALLOWED: Final = {
-    "intent_kind": ["baseline_train", "backfill_retrain", "candidate_eval", "regression_check"],
+    "intent_kind": list(get_args(Intent)),
     "dataset_manifest_refs": "one or more digests of dataset manifests",
     "training_config_ref": "a digest",
     "governance_profile_ref": "a digest",

@@ -24,11 +24,15 @@ Outcome = Literal["RESOLVED", "SAFE_FALLBACK", "FAIL_CLOSED"]
 
 @dataclass(frozen=True)
 class Needs:
-    """What a caller needs a bundle to be able to do; None: whatever it does. horizon: steps, at least these."""
+    """What a caller needs a bundle to be able to do; None: whatever it does. horizon: steps, at least these.
+
+    freq: the step of the forecasts; data_freq: that of the data it is to read, before preprocessing.
+    """
 
     kind: str | None = None
     target: str | None = None
     freq: str | None = None
+    data_freq: str | None = None
     horizon: int | None = None
     levels: tuple[float, ...] | None = None
     feature_set_id: str | None = None

@@ -10,7 +10,7 @@ from sqlalchemy import RowMapping
 
 from mcp_forecast_engine.errors import DataInvalid
 
-_TEXT: Final = re.compile(r"[a-z0-9_.-]{1,64}")
+_TEXT: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")  # as in a training request
 NOBODY: Final = ""  # the tenant of a row whose scope is everybody's: part of a key, so never null
 
 
@@ -28,7 +28,8 @@ class Scope:
         for name, text in asdict(self).items():
             if not (name == "tenant" and text is None) and not _TEXT.fullmatch(text):
                 raise DataInvalid(
-                    f"{name} of a scope is {text!r}", field=name, allowed="1 to 64 of a-z, 0-9, _, . and -",
+                    f"{name} of a scope is {text!r}", field=name,
+                    allowed="1 to 64 of a-z, 0-9, _, . and -, a letter or digit first",
                     next_step=f"name {name} in these characters, or leave it out", reason="TARGET_SCOPE_INVALID",
                 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.ports import Clock, Milestone
 from mcp_forecast_engine.runtime import lease
-from mcp_forecast_engine.runtime.run import Progress, Run
+from mcp_forecast_engine.runtime.run import Progress, Run, State
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
 
@@ -42,6 +42,7 @@ class Job:
         self.run: Final = run
         self.deadline: Final = deadline
         self.shown = Progress()
+        self.ends_as: State = "SUCCEEDED"  # the work of a training says what its gate says
         self._database, self._artifacts, self._clock, self._milestone = database, artifacts, clock, milestone
         self._must_stop: StopReason | None = None
 
@@ -65,6 +66,13 @@ class Job:
             )
         self._milestone(f"{name}:recorded")
         return data
+
+    def evaluated(self) -> None:
+        """Say that the evaluation is there: what follows judges it. Raises Stopped, StaleEpoch, StoreUnavailable."""
+        self.check()
+        with self._database.command() as connection:
+            lease.evaluated(connection, self.run.run_id, self.run.epoch)
+        self._milestone("evaluated")
 
     def progress(self, done: int, total: int, text: str) -> None:
         """Show how far the work is; written with the next heartbeat, so it may be called as often as one likes."""

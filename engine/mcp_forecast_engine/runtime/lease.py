@@ -7,14 +7,24 @@ an older one changes nothing and raises StaleEpoch. So a worker that was paused 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, cast
 
-from sqlalchemy import BindParameter, Connection, Executable, Table, bindparam, func, select, update
+from sqlalchemy import BindParameter, Connection, Executable, Table, Update, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast_engine.errors import StaleEpoch
 from mcp_forecast_engine.runtime.ledger import RUN, one
-from mcp_forecast_engine.runtime.run import Progress, Run, read_run, sources, time_limit_error, worker_lost_error
+from mcp_forecast_engine.runtime.run import (
+    HELD,
+    Progress,
+    Run,
+    State,
+    read_run,
+    sources,
+    time_limit_error,
+    worker_lost_error,
+)
 from mcp_forecast_engine.store.identity import canonical_bytes
 from mcp_forecast_engine.store.tables import StepRow
 
@@ -24,10 +34,10 @@ STEP: Final[Table] = cast(Table, StepRow.__table__)  # type: ignore[attr-defined
 _ID: Final[BindParameter[Any]] = bindparam("the_run")
 _NOW: Final[BindParameter[Any]] = bindparam("now")
 _UNTIL: Final[BindParameter[Any]] = bindparam("until")
-_RUNNING: Final = select(RUN).where(RUN.c.state == "RUNNING").order_by(RUN.c.created_at, RUN.c.run_id)
+_RUNNING: Final = select(RUN).where(RUN.c.state.in_(HELD)).order_by(RUN.c.created_at, RUN.c.run_id)
 _OLDEST: Final = select(RUN).where(RUN.c.state == "QUEUED").order_by(RUN.c.created_at, RUN.c.run_id).limit(1)
 _WAITING: Final = select(RUN.c.run_id).where(RUN.c.state == "QUEUED").limit(1)
-_LIVE: Final = select(func.count()).where(RUN.c.state == "RUNNING", RUN.c.lease_until >= _NOW)
+_LIVE: Final = select(func.count()).where(RUN.c.state.in_(HELD), RUN.c.lease_until >= _NOW)
 _EXPIRED: Final = _RUNNING.where(RUN.c.lease_until < _NOW).with_for_update(skip_locked=True)
 _OLDEST_TO_TAKE: Final = _OLDEST.with_for_update(skip_locked=True)
 _OF_WORKER: Final = select(RUN).where(RUN.c.worker_pid == bindparam("pid"))
@@ -41,7 +51,7 @@ _CLAIM: Final = (
     )
     .returning(*RUN.c)
 )  # fmt: skip
-_HELD: Final = (RUN.c.run_id == _ID, RUN.c.epoch == bindparam("my_epoch"), RUN.c.state == "RUNNING")
+_HELD: Final = (RUN.c.run_id == _ID, RUN.c.epoch == bindparam("my_epoch"), RUN.c.state.in_(HELD))
 _HOLD: Final = select(RUN.c.run_id).where(*_HELD).with_for_update()
 _UNDER_EPOCH: Final = update(RUN).where(*_HELD).returning(*RUN.c)
 _ATTACH: Final = _UNDER_EPOCH.values(worker_pid=bindparam("pid"), worker_started=bindparam("born"))
@@ -52,10 +62,7 @@ _RENEW: Final = _UNDER_EPOCH.values(
     progress_text=bindparam("text"),
 )
 _EXPIRE: Final = _UNDER_EPOCH.values(lease_until=bindparam("past"))
-_END: Final = _UNDER_EPOCH.values(
-    state=bindparam("end"), ended_at=_NOW, lease_owner=None, lease_until=None,
-    result=bindparam("digest"), error=bindparam("why"),
-)  # fmt: skip
+_EVALUATED: Final = _UNDER_EPOCH.where(RUN.c.state.in_(sources("EVAL_READY"))).values(state="EVAL_READY")
 _STEP_INSERT: Final = insert(STEP)
 _STEP: Final = _STEP_INSERT.on_conflict_do_update(
     index_elements=[STEP.c.run_id, STEP.c.step],
@@ -130,20 +137,25 @@ def step_artifact(connection: Connection, run_id: str, step: str) -> str | None:
     return None if found is None else str(found)
 
 
-def succeed(connection: Connection, run_id: str, epoch: int, *, result: str, now: float) -> Run:
-    """End the run with the digest of its result. Raises StaleEpoch."""
-    return _write(connection, _END, run_id, epoch, end="SUCCEEDED", digest=result, why=None, now=now)
+def evaluated(connection: Connection, run_id: str, epoch: int) -> Run:
+    """Say that the evaluation is there, for the gate to judge. Raises StaleEpoch."""
+    return _write(connection, _EVALUATED, run_id, epoch)
+
+
+def finish(connection: Connection, run_id: str, epoch: int, *, state: State, result: str, now: float) -> Run:
+    """End the run with the digest of its result, in a state that has one. Raises StaleEpoch."""
+    return _write(connection, _end(state), run_id, epoch, digest=result, why=None, now=now)
 
 
 def fail(connection: Connection, run_id: str, epoch: int, *, error: Mapping[str, Any], now: float) -> Run:
     """End the run with the reason for its failure: {reason, disposition, message, …}. Raises StaleEpoch."""
     why = canonical_bytes(dict(error)).decode()
-    return _write(connection, _END, run_id, epoch, end="FAILED", digest=None, why=why, now=now)
+    return _write(connection, _end("FAILED"), run_id, epoch, digest=None, why=why, now=now)
 
 
 def cancelled(connection: Connection, run_id: str, epoch: int, *, now: float) -> Run:
     """End the run because its cancellation was asked for. Raises StaleEpoch."""
-    return _write(connection, _END, run_id, epoch, end="CANCELLED", digest=None, why=None, now=now)
+    return _write(connection, _end("CANCELLED"), run_id, epoch, digest=None, why=None, now=now)
 
 
 def _goes_on(connection: Connection, run: Run, now: float) -> bool:
@@ -158,6 +170,14 @@ def _goes_on(connection: Connection, run: Run, now: float) -> bool:
     return False
 
 
+@cache
+def _end(state: State) -> Update:
+    return _UNDER_EPOCH.where(RUN.c.state.in_(sources(state))).values(
+        state=state, ended_at=_NOW, lease_owner=None, lease_until=None, result=bindparam("digest"),
+        error=bindparam("why"),
+    )  # fmt: skip
+
+
 def _write(connection: Connection, statement: Executable, run_id: str, epoch: int, **values: Any) -> Run:
     run = one(connection, statement, the_run=run_id, my_epoch=epoch, **values)
     if run is None:
@@ -166,7 +186,7 @@ def _write(connection: Connection, statement: Executable, run_id: str, epoch: in
 
 
 def _stale(run_id: str, epoch: int) -> StaleEpoch:
-    return StaleEpoch(f"run {run_id} is not RUNNING under epoch {epoch}; this worker may write nothing more")
+    return StaleEpoch(f"run {run_id} is not held under epoch {epoch}; this worker may write nothing more")
 
 
 def _read(connection: Connection, statement: Executable, **values: Any) -> list[Run]:

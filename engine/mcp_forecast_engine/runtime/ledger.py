@@ -14,7 +14,7 @@ from sqlalchemy import BindParameter, Connection, Executable, Select, Table, bin
 from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast_engine.errors import NotFound
-from mcp_forecast_engine.runtime.run import STATES, Run, State, read_run, sources
+from mcp_forecast_engine.runtime.run import HELD, STATES, Run, State, read_run, sources
 from mcp_forecast_engine.store.identity import canonical_bytes
 from mcp_forecast_engine.store.tables import AttemptRow, RunRow
 
@@ -55,7 +55,7 @@ _CANCEL_QUEUED: Final = (
     .returning(*RUN.c)
 )
 _CANCEL_RUNNING: Final = (
-    update(RUN).where(RUN.c.run_id == _ID, RUN.c.state == "RUNNING").values(cancel_requested=True).returning(*RUN.c)
+    update(RUN).where(RUN.c.run_id == _ID, RUN.c.state.in_(HELD)).values(cancel_requested=True).returning(*RUN.c)
 )
 # A repeat that finds its run costs nothing; each attempt is entered once, for quotas to count.
 _ATTEMPT: Final = insert(ATTEMPT).on_conflict_do_nothing()

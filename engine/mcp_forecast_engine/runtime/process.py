@@ -30,7 +30,7 @@ _children_lock: Final = threading.Lock()
 class Exit(IntEnum):
     """Exit codes of a worker; for people who read logs, the ledger alone decides what follows."""
 
-    SUCCEEDED = 0
+    FINISHED = 0  # there is a result
     FAILED = 1
     CANCELLED = 2
     STALE = 3  # another worker has the run

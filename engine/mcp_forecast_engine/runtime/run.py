@@ -8,17 +8,38 @@ from typing import Any, Final, Literal, cast, get_args
 
 from sqlalchemy import RowMapping
 
-State = Literal["QUEUED", "RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"]
+State = Literal[
+    "QUEUED",
+    "RUNNING",
+    "EVAL_READY",
+    "SUCCEEDED",
+    "PASS",
+    "FAIL",
+    "PUBLISH_PENDING",
+    "PUBLISHED",
+    "FAILED",
+    "CANCELLED",
+]
 STATES: Final[tuple[State, ...]] = get_args(State)
 
-# RUNNING → RUNNING is a lost worker's run taken over; FAILED → QUEUED only where a repeat may cure it.
+# A forecast ends as SUCCEEDED, a training as PASS or FAIL, which is what its gate says; a training of a release before
+# the gates has SUCCEEDED. RUNNING or EVAL_READY → RUNNING is a lost worker's run taken over; FAILED → QUEUED only where
+# a repeat may cure it.
 TRANSITIONS: Final[dict[State, frozenset[State]]] = {
     "QUEUED": frozenset({"RUNNING", "SUCCEEDED", "CANCELLED"}),
-    "RUNNING": frozenset({"RUNNING", "SUCCEEDED", "FAILED", "CANCELLED"}),
+    "RUNNING": frozenset({"RUNNING", "EVAL_READY", "SUCCEEDED", "FAILED", "CANCELLED"}),
+    "EVAL_READY": frozenset({"RUNNING", "PASS", "FAIL", "FAILED", "CANCELLED"}),
     "SUCCEEDED": frozenset(),
+    "PASS": frozenset({"PUBLISH_PENDING", "PUBLISHED"}),
+    "FAIL": frozenset(),
+    "PUBLISH_PENDING": frozenset({"PUBLISHED"}),
+    "PUBLISHED": frozenset(),
     "FAILED": frozenset({"QUEUED"}),
     "CANCELLED": frozenset({"QUEUED"}),
 }
+HELD: Final[tuple[State, ...]] = ("RUNNING", "EVAL_READY")  # a worker has it
+OPEN: Final[tuple[State, ...]] = ("QUEUED", *HELD)
+FINISHED: Final[tuple[State, ...]] = ("SUCCEEDED", "PASS", "FAIL", "PUBLISH_PENDING", "PUBLISHED")  # there is a result
 
 
 def sources(state: State) -> tuple[State, ...]:
@@ -69,7 +90,12 @@ class Run:
     @property
     def ended(self) -> bool:
         """Whether this attempt is over."""
-        return self.state in ("SUCCEEDED", "FAILED", "CANCELLED")
+        return self.state not in OPEN
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has a result, whatever its gate says."""
+        return self.state in FINISHED
 
     def worked_s(self, now: float) -> float:
         """Seconds this attempt has worked: until its end, or until now."""

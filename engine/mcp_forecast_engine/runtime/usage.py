@@ -13,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import BindParameter, Connection, Float, and_, bindparam, exists, func, select, update
 
 from mcp_forecast_engine.runtime.ledger import ATTEMPT, RUN
+from mcp_forecast_engine.runtime.run import OPEN
 
 WINDOW_S: Final = 86_400.0
 RECENT: Final = 200  # runs looked at for how long one takes
@@ -35,10 +36,7 @@ _WORKING: Final = (
 # A scalar, no join: the few open runs are looked at, not all that this caller ever asked for.
 _ASKED_BY: Final = select(ATTEMPT.c.caller).where(_NEWEST).correlate(RUN).scalar_subquery()
 _OPEN: Final = (
-    select(func.count())
-    .select_from(RUN)
-    .where(RUN.c.state.in_(("QUEUED", "RUNNING")), _ASKED_BY == _CALLER)
-    .scalar_subquery()
+    select(func.count()).select_from(RUN).where(RUN.c.state.in_(OPEN), _ASKED_BY == _CALLER).scalar_subquery()
 )
 _QUEUED: Final = select(func.count()).select_from(RUN).where(RUN.c.state == "QUEUED").scalar_subquery()
 _USAGE: Final = select(_ASKED.c.runs, (_ASKED.c.seconds + _WORKING).label("seconds"), _OPEN.label("open"),

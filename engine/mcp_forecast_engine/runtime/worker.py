@@ -14,13 +14,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from mcp_forecast_engine.errors import ArtifactCorrupt, EngineError, StaleEpoch, StoreUnavailable
+from mcp_forecast_engine.errors import RETRYABLE_REASONS, ArtifactCorrupt, EngineError, StaleEpoch, StoreUnavailable
 from mcp_forecast_engine.ports import Clock, Milestone
 from mcp_forecast_engine.runtime import lease
 from mcp_forecast_engine.runtime.heartbeat import Heartbeat
 from mcp_forecast_engine.runtime.job import Job, Stopped
 from mcp_forecast_engine.runtime.process import Exit, started_at
-from mcp_forecast_engine.runtime.run import Run, State, time_limit_error
+from mcp_forecast_engine.runtime.run import FINISHED, Run, State, time_limit_error
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
 
@@ -82,7 +82,7 @@ def work(
         log.error("the end of %s could not be recorded: %s", run_id, error.message)
         return Exit.UNRECORDED
     milestone("finished")
-    return Exit[state]
+    return Exit.FINISHED if state in FINISHED else Exit[state]
 
 
 def _attach(database: Database, run_id: str, epoch: int) -> Run:
@@ -108,7 +108,7 @@ def _perform(job: Job, perform: Callable[[Job], bytes], artifacts: ArtifactStore
         job.check()  # it may have been cancelled before this worker came up
         digest = artifacts.put(perform(job))
         milestone("result:stored")
-        return End("SUCCEEDED", result=digest)
+        return End(job.ends_as, result=digest)
     except Stopped as stop:
         if stop.reason == "cancelled":
             return End("CANCELLED")
@@ -116,7 +116,8 @@ def _perform(job: Job, perform: Callable[[Job], bytes], artifacts: ArtifactStore
     except StaleEpoch:
         raise
     except EngineError as error:
-        disposition = "retryable" if isinstance(error, STORAGE) else "terminal"
+        curable = isinstance(error, STORAGE) or error.reason in RETRYABLE_REASONS
+        disposition = "retryable" if curable else "terminal"
         return End("FAILED", error=_refusal(error, disposition))
     except Exception:
         # The text of an unforeseen exception may carry data or paths: it stays in this worker's log.
@@ -132,10 +133,10 @@ def _record(job: Job, end: End, database: Database, now: float, lease_s: float, 
         cancelled = lease.renew(connection, *held, lease_s=lease_s, progress=job.shown, now=now)
         if cancelled or end.state == "CANCELLED":
             run = lease.cancelled(connection, *held, now=now)
-        elif end.state == "SUCCEEDED":
-            run = lease.succeed(connection, *held, result=end.result, now=now)
-        else:
+        elif end.state == "FAILED":
             run = lease.fail(connection, *held, error=end.error or {}, now=now)
+        else:
+            run = lease.finish(connection, *held, state=end.state, result=end.result, now=now)
         ended(connection, run)
     return run.state
 

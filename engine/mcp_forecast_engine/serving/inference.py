@@ -19,6 +19,7 @@ from mcp_forecast_engine.serving.factors import MEANING, factors
 from mcp_forecast_engine.serving.forecast import BATCH, Forecast, forecast
 from mcp_forecast_engine.serving.request import require_inputs, require_levels, require_same_columns
 from mcp_forecast_engine.serving.rounding import rounded
+from mcp_forecast_engine.serving.served import gate_told
 from mcp_forecast_engine.serving.session import ModelSession, ModelSessions
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes
@@ -65,7 +66,13 @@ class Serving:
         return canonical_bytes(
             {
                 "kind": "inference",
-                "model": {"run_id": plan["model_run_id"], "chosen": trained["chosen"], "digest": plan["model_digest"]},
+                "model": {
+                    "run_id": plan["model_run_id"],
+                    "chosen": trained["chosen"],
+                    "digest": plan["model_digest"],
+                    **({"bundle": plan["bundle"]} if "bundle" in plan else {}),
+                    **gate_told(trained),
+                },
                 "dataset_id": plan["dataset_id"],
                 "horizon": plan["horizon"],
                 "levels": plan["levels"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ INFER_RECIPE: Final = "infer_run_key.v1"
 class InferencePlan:
     """What an inference run will do. body: canonical JSON. result: digest of the forecast, if computed inline.
 
-    `body["asked"]` and `body["warnings"]` are no identity; the latter follow from it and go into the forecast.
+    `body["asked"]`, `body["served_by"]` and `body["warnings"]` are no identity; the latter follow from it and go into
+    the forecast. served_by: how its model was found, which the next request may find otherwise.
     """
 
     run_id: str
@@ -27,12 +29,19 @@ class InferencePlan:
     kind: str = "inference"
     result: str | None = None
 
+    @property
+    def served_by(self) -> dict[str, Any]:
+        """How its model was found."""
+        found: dict[str, Any] = self.body["served_by"]
+        return found
+
 
 def pin_plan(
     *,
     asked: dict[str, Any],
     identity: dict[str, Any],
     series_count: int,
+    served_by: Mapping[str, Any] | None = None,
     warnings: tuple[str, ...] = (),
     remarks: tuple[str, ...] = (),
 ) -> InferencePlan:
@@ -40,5 +49,5 @@ def pin_plan(
     whole = {**identity, "kind": "inference", "engine_release": ENGINE_RELEASE}
     run_key = digest(INFER_RECIPE, whole)
     dataset_id = str(identity["dataset_id"])
-    body = {**whole, "asked": asked, "warnings": list(warnings)}
+    body = {**whole, "asked": asked, "served_by": dict(served_by or {"by": "run"}), "warnings": list(warnings)}
     return InferencePlan(short_id("run", run_key), run_key, body, dataset_id, series_count, (*warnings, *remarks))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mcp_forecast_engine.errors import CovariatesMismatch, DataInvalid
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.serving.plan import InferencePlan, pin_plan
+from mcp_forecast_engine.serving.served import BY_RUN, ServedBy, gate_warnings
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes
 
@@ -27,14 +28,15 @@ def resolve(
     summary: dict[str, Any],
     artifacts: ArtifactStore,
     *,
-    run_id: str,
+    run_id: str | None = None,
+    served: ServedBy = BY_RUN,
     dataset_id: str | None,
     horizon: int | None,
     future: list[dict[str, Any]] | None,
     levels: tuple[int, ...],
     explain: bool = False,
 ) -> InferencePlan:
-    """The pinned plan of a forecast request. Raises CovariatesMismatch, DataInvalid."""
+    """The pinned plan of a forecast request. served: how the run was found. Raises CovariatesMismatch, DataInvalid."""
     serving = document["serving"]
     steps = horizon or serving["horizon"]
     _require_within(steps, serving)
@@ -43,7 +45,7 @@ def resolve(
     _require_few(summary, explain)
     read = bool(serving["needs_future"])
     asked = {
-        "run_id": run_id, "dataset_id": dataset_id, "horizon": horizon, "levels": list(levels),
+        "run_id": run_id, **served.asked, "dataset_id": dataset_id, "horizon": horizon, "levels": list(levels),
         "future_rows": len(future) if future else None, "explain": explain or None,
     }  # fmt: skip
     identity = {
@@ -61,12 +63,14 @@ def resolve(
         **_holidays(trained),
         **_labels(trained, summary),
         **({"explain": True} if explain else {}),
+        **served.identity,
     }
     return pin_plan(
         asked={name: value for name, value in asked.items() if value is not None},
         identity=identity,
         series_count=summary["series_count"],
-        warnings=_warnings(trained, summary),
+        warnings=(*gate_warnings(document), *_warnings(trained, summary)),
+        served_by=served.to_dict(),
         remarks=(UNREAD_FUTURE,) if future and not read else (),
     )
 

@@ -1,4 +1,4 @@
-"""The artifacts that rows name: of datasets, of the steps and results of runs, of preprocessing; newest first."""
+"""The artifacts that rows name: of datasets, steps and results of runs, preprocessing, bundles; newest first."""
 
 from __future__ import annotations
 
@@ -24,17 +24,31 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 
 from mcp_forecast_engine.errors import NotFound
-from mcp_forecast_engine.store.tables import DatasetRow, PreprocessingReportRow, RunRow, StepRow
+from mcp_forecast_engine.store.tables import BundleRow, DatasetRow, PreprocessingReportRow, RunRow, StepRow
 
 DATASET, REPORT, RESULT, FORECAST = "dataset.npz", "preprocessing_report.json", "result.json", "forecast.json"
+BUNDLE: Final = "bundle.json"
 COSTS: Final = "costs"  # the step of a training that keeps what was measured
 STEP_NAMES: Final = {
     "preprocess": "preprocessing.json", "evaluate": "evaluation.json", "train": "model.onnx", "refer": "model.json",
-    COSTS: "costs.json",
+    COSTS: "costs.json", "manifest": "dataset_manifest.json", "config": "training_config.json",
+    "governance": "governance_profile.json", "plan": "resolved_plan.json", "request": "train_build_request.json",
+    "predict": "predictions.parquet",
+    "explain": "explanation.json", "measure": "measurements.json", "guard": "leakage.json",
+    "report": "eval_report.json", "record": "execution_record.json", "pack": "evidence_pack.json",
+    "gate": "gate_receipt.json",
 }  # fmt: skip
-_MEDIA: Final = {"json": "application/json", "onnx": "application/onnx", "npz": "application/zip"}
+_MEDIA: Final = {
+    "json": "application/json", "onnx": "application/onnx", "npz": "application/zip",
+    "parquet": "application/vnd.apache.parquet",
+}  # fmt: skip
 
 Position = tuple[float, str, str, str]  # created_at, owner, name, detail of the last one of a page
+
+
+def media_type(name: str) -> str:
+    """What the bytes of a file of this name are."""
+    return _MEDIA.get(name.rpartition(".")[2], "application/octet-stream")
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class NamedArtifact:
     @property
     def media_type(self) -> str:
         """What the bytes are."""
-        return _MEDIA.get(self.name.rpartition(".")[2], "application/octet-stream")
+        return media_type(self.name)
 
     @property
     def position(self) -> Position:
@@ -116,7 +130,9 @@ def _branch(
     )
 
 
-_DATASET, _RUN, _STEP, _REPORT = (_table(row) for row in (DatasetRow, RunRow, StepRow, PreprocessingReportRow))
+_DATASET, _RUN, _STEP, _REPORT, _BUNDLE = (
+    _table(row) for row in (DatasetRow, RunRow, StepRow, PreprocessingReportRow, BundleRow)
+)
 _ALL: Final = union_all(
     _branch(
         name=literal(DATASET, String), digest=_DATASET.c.digest, at=_DATASET.c.created_at, dataset=_DATASET.c.dataset_id
@@ -133,6 +149,9 @@ _ALL: Final = union_all(
         name=case({"inference": FORECAST}, value=_RUN.c.kind, else_=RESULT), digest=_RUN.c.result,
         at=func.coalesce(_RUN.c.ended_at, _RUN.c.created_at), run=_RUN.c.run_id,
     ).where(_RUN.c.result.is_not(None)),
+    _branch(
+        name=literal(BUNDLE, String), digest=_BUNDLE.c.manifest, at=_BUNDLE.c.published_at, run=_BUNDLE.c.run_id,
+    ),
 ).subquery("artifact")  # fmt: skip
 _ORDER: Final = (_ALL.c.created_at, _ALL.c.owner, _ALL.c.name, _ALL.c.detail)
 

@@ -72,6 +72,18 @@ class AttemptRow(SQLModel, table=True):
     seconds: float | None = None
 
 
+class TrainRequestRow(SQLModel, table=True):
+    """Who asked for a training and how, apart from the run that does it: several requests may be one run."""
+
+    __tablename__ = "train_request"
+    train_request_id: str = Field(primary_key=True)
+    run_id: str = Field(index=True)
+    requester: str
+    trigger: str
+    publish_allowed: bool
+    asked_at: float
+
+
 class PreprocessingRow(SQLModel, table=True):
     """Preprocessing steps under a name made from them; `steps` is their canonical JSON."""
 

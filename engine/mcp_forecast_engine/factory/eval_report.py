@@ -1,0 +1,98 @@
+"""The evaluation report: what a training showed, against the baseline and the ACTIVE bundle, with what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from mcp_forecast_engine.factory.governance import Rule
+from mcp_forecast_engine.store.identity import digest, short_id
+
+SCHEMA: Final = "eval_report.v1"
+METRICS: Final = "metrics.v1"  # the definitions travel with the numbers; another definition is another version
+BASELINE: Final = "seasonal_naive"
+ACTIVE: Final = "active"
+
+
+def eval_report(
+    evaluation: Mapping[str, Any],
+    *,
+    refs: Mapping[str, Any],
+    basis: Mapping[str, Any],
+    guards: Sequence[Mapping[str, Any]],
+    factors: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The report as a document; its id follows from its content.
+
+    evaluation: as the backtest left it. refs: digests by name of what it rests on. basis: what makes the numbers the
+    same again (run key, digests of manifests and profiles, seeds). guards: what was checked against leakage. factors:
+    of the exported model's explanation, most important first.
+    """
+    chosen = _arm(evaluation, evaluation["chosen"])
+    body = {
+        "schema_version": SCHEMA,
+        "metrics_version": METRICS,
+        "chosen": chosen["name"],
+        "covariates": chosen["covariates"],
+        "plan": evaluation["plan"],
+        "evidence": {
+            "unit": evaluation["losses"]["unit"],
+            "units": len(evaluation["losses"]["groups"]),
+            **{name: evaluation[name] for name in ("series", "scored_steps", "first_test_ds", "last_test_ds")},
+        },
+        "scores": {arm["name"]: _scores(arm) for arm in evaluation["arms"]},
+        "definitions": {metric["name"]: metric["definition"] for metric in chosen["metrics"]},
+        "skill": _against(evaluation, chosen["name"], BASELINE),
+        "against_active": _against(evaluation, chosen["name"], ACTIVE),
+        "uplift": [
+            c for c in evaluation["comparisons"] if c["against"] == "target_only" and c["arm"] != chosen["name"]
+        ],
+        "coverage_by_step": chosen["coverage_by_step"],
+        "parts": evaluation["parts"],
+        "factors": list(factors),
+        "leakage": list(guards),
+        "refs": dict(refs),
+        "reproducibility_basis": dict(basis),
+        "provenance": dict(provenance),
+    }
+    return {**body, "eval_report_id": short_id("er", digest(SCHEMA, body))}
+
+
+def measured(
+    report: Mapping[str, Any], *, model_bytes: int, latency_ms: float | None, replay_difference: float | None
+) -> dict[Rule, float | None]:
+    """What the gate judges by: the report's figures by rule; None where there is none."""
+    scores = report["scores"][report["chosen"]]
+    skill, active = _of(report["skill"], "MASE"), _of(report["against_active"], "MASE")
+    is_baseline = report["chosen"] == BASELINE
+    return {
+        "skill": 0.0 if is_baseline else skill.get("skill"),
+        "skill_low": skill.get("low"),
+        "units": report["evidence"]["units"],
+        "coverage_80": scores.get("coverage_80"),
+        "coverage_95": scores.get("coverage_95"),
+        "leaks": sum(guard["status"] != "passed" for guard in report["leakage"]),
+        "replay_difference": replay_difference,
+        "active_high": active.get("high"),
+        "factors": len(report["factors"]),
+        "model_bytes": model_bytes,
+        "latency_ms": latency_ms,
+    }
+
+
+def _arm(evaluation: Mapping[str, Any], name: str) -> dict[str, Any]:
+    arm: dict[str, Any] = next(arm for arm in evaluation["arms"] if arm["name"] == name)
+    return arm
+
+
+def _scores(arm: Mapping[str, Any]) -> dict[str, float | None]:
+    return {metric["name"]: metric["value"] for metric in arm["metrics"]}
+
+
+def _against(evaluation: Mapping[str, Any], chosen: str, other: str) -> list[dict[str, Any]]:
+    return [c for c in evaluation["comparisons"] if (c["arm"], c["against"]) == (chosen, other)]
+
+
+def _of(comparisons: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any]:
+    return next((c for c in comparisons if c["metric"] == metric), {})

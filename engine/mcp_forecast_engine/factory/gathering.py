@@ -1,0 +1,144 @@
+"""The second half of a training: its evidence is gathered step by step, and the gate judges it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from mcp_forecast_engine.data.derived import derived_names
+from mcp_forecast_engine.errors import CorridorRefused
+from mcp_forecast_engine.evaluation.budget import Budget
+from mcp_forecast_engine.factory.eval_report import eval_report, measured
+from mcp_forecast_engine.factory.examination import Examination
+from mcp_forecast_engine.factory.gates import judge
+from mcp_forecast_engine.factory.leakage import STAGE, check_evaluation
+from mcp_forecast_engine.factory.leakage_blind import source_of
+from mcp_forecast_engine.factory.leakage_data import check_columns, check_labels, check_manifest
+from mcp_forecast_engine.factory.pins import Pins
+from mcp_forecast_engine.factory.plan import BASE_SEED
+from mcp_forecast_engine.factory.prepared import Prepared
+from mcp_forecast_engine.factory.receipts import evidence_pack, execution_record, gate_receipt, profile_ref
+from mcp_forecast_engine.factory.train_request import stage_seed
+from mcp_forecast_engine.runtime.job import Job
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.identity import canonical_bytes, digest_of_bytes, read_canonical
+
+# What a piece of evidence is called, by the step that left it.
+NAMES: Final = {
+    "manifest": "dataset_manifest", "config": "training_config", "governance": "governance_profile",
+    "plan": "resolved_plan", "preprocess": "preprocessing", "evaluate": "evaluation", "predict": "predictions",
+    "train": "model", "refer": "model", "explain": "explanation", "guard": "leakage", "report": "eval_report",
+    "record": "execution_record", "pack": "evidence_pack", "gate": "gate_receipt",
+}  # fmt: skip
+# What the clock measured, and who asked first, is no evidence: their bytes differ where nothing else does.
+CLOCKED: Final = "measure"
+
+
+class Evidence:
+    """The files that a run left so far, by step; every method adds to them."""
+
+    def __init__(self, job: Job, pins: Pins, files: dict[str, bytes]) -> None:
+        self._job, self._pins, self._files = job, pins, files
+        self._model = files["train"] if "train" in files else files["refer"]
+        self._evaluation = read_canonical(files["evaluate"])
+
+    @property
+    def refs(self) -> dict[str, str]:
+        """The digest of every piece of evidence, by its name."""
+        return {NAMES[step]: digest_of_bytes(data) for step, data in self._files.items() if step in NAMES}
+
+    def guard(self, made: Prepared, budget: Budget, artifacts: ArtifactStore, cores: int) -> None:
+        """Check that no future was let in. Raises CorridorRefused (LEAKAGE_GUARD_VIOLATION) with the guard's name."""
+        self._step("guard", lambda: canonical_bytes(self._checked(made, budget, artifacts, cores)))
+        for guard in read_canonical(self._files["guard"])["guards"]:
+            if not guard["passed"]:
+                raise CorridorRefused(
+                    "LEAKAGE_GUARD_VIOLATION", f"guard {guard['name']}: {guard['detail']}", field=guard["name"],
+                    next_step="drop the rows or columns that the guard names, register the data again, and train on it",
+                )  # fmt: skip
+
+    def examine(self, run_model: Callable[[], Examination]) -> None:
+        """Run the exported model: what moves its forecasts, and how long one takes."""
+        found: list[Examination] = []
+
+        def explained() -> bytes:
+            found.append(run_model())
+            return canonical_bytes(found[0].explanation())
+
+        def timed() -> bytes:
+            examined = found[0] if found else run_model()
+            return canonical_bytes({"latency_ms": round(examined.latency_ms, 4)})
+
+        self._step("explain", explained)
+        self._step(CLOCKED, timed)
+
+    def judge(self) -> dict[str, Any]:
+        """Report, record, pack and receipt; what the gate says, as a training's result shows it."""
+        request, asked = self._pins.request, self._job.run.plan["asked"]
+        self._step("report", lambda: canonical_bytes(self._report()))
+        self._job.evaluated()
+        self._step("record", lambda: canonical_bytes(self._record()))
+        self._step("pack", lambda: canonical_bytes(evidence_pack(request, self.refs)))
+        report = read_canonical(self._files["report"])
+        gate = judge(
+            measured(
+                report, model_bytes=len(self._model), latency_ms=read_canonical(self._files[CLOCKED])["latency_ms"],
+                replay_difference=read_canonical(self._files["guard"])["replay_difference"],
+            ),
+            self._pins.governance, asked,
+        )  # fmt: skip
+        receipt = gate_receipt(
+            request, gate, self._pins.governance, eval_report_id=report["eval_report_id"], refs=self.refs
+        )
+        self._step("gate", lambda: canonical_bytes(receipt))
+        kept = read_canonical(self._files["gate"])
+        shown = {"decision": kept["gate_decision"], "profile": profile_ref(self._pins.governance)}
+        refined = {} if gate.refinement is None else {"refinement": dict(gate.refinement)}
+        return {**shown, "rules": kept["rules"], **refined}
+
+    def _checked(self, made: Prepared, budget: Budget, artifacts: ArtifactStore, cores: int) -> dict[str, Any]:
+        plan, panel = self._job.run.plan, made.panel
+        raw = made.registered(artifacts)
+        derived = derived_names(plan, panel.axis.freq)
+        chosen = next(arm for arm in self._evaluation["arms"] if arm["name"] == self._evaluation["chosen"])
+        checked = check_evaluation(
+            source_of(made.dataset.frame, plan, panel), panel, self._evaluation, self._files["predict"],
+            budget=budget, depth=self._pins.governance.replay,
+            seed=stage_seed(self._pins.request.run_key, STAGE, BASE_SEED), cores=cores,
+        )  # fmt: skip
+        guards = (
+            check_labels(raw, self._pins.manifest, panel),
+            check_manifest(self._pins.manifest, raw, panel, plan),
+            check_columns(panel, chosen["covariates"], plan["horizon"], derived=derived),
+            *checked.guards,
+        )
+        return {
+            "schema_version": "leakage.v1",
+            "guards": [guard.to_dict() for guard in guards],
+            "replay": self._pins.governance.replay,
+            "replay_difference": checked.replay_difference,
+        }
+
+    def _report(self) -> dict[str, Any]:
+        request = self._pins.request
+        return eval_report(
+            self._evaluation,
+            refs=self.refs,
+            basis={
+                "run_key": request.run_key,
+                "dataset_fingerprints": [self._pins.manifest.dataset_fingerprint],
+                "training_config": request.training_config_ref,
+                "governance_profile": request.governance_profile_ref,
+                "base_seed": BASE_SEED,
+            },
+            guards=read_canonical(self._files["guard"])["guards"],
+            factors=read_canonical(self._files["explain"])["factors"],
+            provenance={"code_release_id": request.code_release_id, "config_revision": request.config_revision},
+        )
+
+    def _record(self) -> dict[str, Any]:
+        split = self._evaluation["plan"]
+        return execution_record(self._pins.request, split=split, base_seed=BASE_SEED, refs=self.refs)
+
+    def _step(self, name: str, make: Callable[[], bytes]) -> None:
+        self._files[name] = self._job.step(name, make)

@@ -1,0 +1,193 @@
+"""The registry's tools: publish a run as a bundle, list bundles and events, promote one, roll a scope back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Connection
+
+from mcp_forecast.calls.tool import Call, Outcome, Tool
+from mcp_forecast.tools.cursor import ROW, read_cursor
+from mcp_forecast.tools.length import ROOM
+from mcp_forecast.tools.links import time_text
+from mcp_forecast.tools.page import page_of
+from mcp_forecast.tools.scope import scope_of, scope_or_none
+from mcp_forecast_contracts.bundles import (
+    LIST_BUNDLES,
+    PROMOTE_BUNDLE,
+    PUBLISH_BUNDLE,
+    ROLLBACK_BUNDLE,
+    ListBundlesArguments,
+    PromoteBundleArguments,
+    PublishBundleArguments,
+    RollbackBundleArguments,
+)
+from mcp_forecast_engine.registry import active, bundles, events, lifecycle, listing
+from mcp_forecast_engine.registry.bundles import Bundle, BundleRef
+from mcp_forecast_engine.registry.events import Event, Order
+from mcp_forecast_engine.registry.lifecycle import Change
+from mcp_forecast_engine.registry.listing import BundleFilter, Listed
+from mcp_forecast_engine.registry.scope import Scope
+
+if TYPE_CHECKING:
+    from mcp_forecast.app import App
+    from mcp_forecast_engine.registry.shelf import Prepared
+
+MOST_SCOPES: Final = 50
+REST: Final = 1_500  # characters of a listing besides its page
+_SERVE: Final = "run_inference without run_id and bundle_id is now served by what is ACTIVE in its scope"
+_NEXT: Final = {
+    "PROMOTED": _SERVE,
+    "ROLLED_BACK": _SERVE,
+    "UNCHANGED": "nothing had to be done",
+    "REJECTED": "read reason_codes: publish a bundle that can do what the ACTIVE one does, or use another slot",
+}
+
+
+def package(app: App, call: Call, request: PublishBundleArguments) -> Prepared:
+    """Read, check and package every file of the run."""
+    return app.engine.shelf.prepare(request.run_id)
+
+
+def publish(
+    app: App, call: Call, request: PublishBundleArguments, prepared: Prepared, connection: Connection
+) -> Outcome:
+    """Put the bundle on record, or note that the storage failed."""
+    made = app.engine.shelf.publish(connection, prepared, _order(call, "published"))
+    answer: dict[str, Any] = {"status": made.status, "run_id": request.run_id}
+    if made.bundle is None or made.event is None:
+        told = {"attempts_left": made.attempts_left, "error": prepared.failure}
+        return Outcome({**answer, **told, "next_step": str((made.run.error or {})["next_step"])})
+    bundle = made.bundle
+    files = 0 if prepared.packaged is None else len(prepared.packaged.document["files"])
+    told = {
+        **bundle.ref._asdict(), "manifest": bundle.manifest, "files": files, "registry_event_id": made.event.event_id,
+        "next_step": f"promote_bundle with bundle_id {bundle.bundle_id}; list_bundles tells the scope's token",
+    }  # fmt: skip
+    return Outcome({**answer, **told}, {**_bundle_refs(bundle), **_event_refs((made.event,))})
+
+
+def published_or_retried(app: App, connection: Connection, stored: dict[str, Any]) -> dict[str, Any] | None:
+    """The stored answer; None where the storage had failed, so that the same call tries again."""
+    return None if stored["status"] == "PUBLISH_PENDING" else stored
+
+
+def whole(app: App, call: Call, request: PromoteBundleArguments) -> Bundle:
+    """The bundle, all of whose files are as they were packaged."""
+    return app.engine.shelf.verified(request.bundle_id, request.version)
+
+
+def promote(app: App, call: Call, request: PromoteBundleArguments, bundle: Bundle, connection: Connection) -> Outcome:
+    """Let it be the ACTIVE one of the scope, unless the policy says no."""
+    change = lifecycle.promote(
+        connection, scope_of(app, request), bundle.ref, _order(call, request.reason),
+        expected_token=request.expected_token,
+    )  # fmt: skip
+    return _changed(change, "PROMOTED", _bundle_refs(bundle))
+
+
+def roll_back(
+    app: App, call: Call, request: RollbackBundleArguments, prepared: None, connection: Connection
+) -> Outcome:
+    """Let the scope go back."""
+    to = None if request.to is None else _ref(connection, request.to)
+    change = lifecycle.rollback(
+        connection, scope_of(app, request), _order(call, request.reason), to=to, retire_it=request.retire,
+        expected_token=request.expected_token,
+    )  # fmt: skip
+    return _changed(change, "ROLLED_BACK", {} if change.active is None else {"bundle_id": change.active.bundle_id})
+
+
+def bundles_page(app: App, call: Call, request: ListBundlesArguments) -> Outcome:
+    """One page of bundles or events, and what is ACTIVE."""
+    scope = scope_or_none(app, request)
+    with app.database.read() as connection:
+        standing = {one: found for one, found in active.rows(connection).items() if scope in (None, one)}
+        page = _events_page if request.view == "events" else _bundles_page
+        found = page(connection, request, scope)
+    lines = [
+        {"scope": str(one), **({} if ref is None else {"bundle": str(ref)}), "token": token}
+        for one, (ref, token) in sorted(standing.items(), key=lambda item: str(item[0]))
+    ]
+    return Outcome({**found, "active": lines[:MOST_SCOPES], "active_total": len(lines)})
+
+
+def _bundles_page(connection: Connection, request: ListBundlesArguments, scope: Scope | None) -> dict[str, Any]:
+    which = BundleFilter(bundle_id=request.bundle_id, run_id=request.run_id, state=request.state, scope=scope)
+    name = f"bundles {request.bundle_id} {request.run_id} {request.state} {scope}"
+    after = read_cursor(name, request.cursor, ROW)
+    found = listing.page(connection, which, after=after, limit=request.limit + 1)
+    lines, positions = [_bundle(one) for one in found[: request.limit]], [one.seq for one in found]
+    page = page_of("bundles", lines, listing=name, positions=positions, room=ROOM[request.response_format] - REST)
+    return {**page, "total": listing.total(connection, which)}
+
+
+def _events_page(connection: Connection, request: ListBundlesArguments, scope: Scope | None) -> dict[str, Any]:
+    ref = None if request.bundle_id is None else bundles.named(connection, request.bundle_id).ref
+    name = f"events {ref} {scope}"
+    after = read_cursor(name, request.cursor, ROW)
+    found = events.page(connection, scope=scope, bundle=ref, after=after, limit=request.limit + 1)
+    detailed = request.response_format == "detailed"
+    lines = [_event(one, detailed=detailed) for one in found[: request.limit]]
+    positions, room = [one.seq for one in found], ROOM[request.response_format] - REST
+    return page_of("events", lines, listing=name, positions=positions, room=room)
+
+
+def _order(call: Call, reason: str) -> Order:
+    """Who asks, when and why; the call's own entry in the log is its evidence."""
+    source: events.SourceType = "HUMAN" if call.caller.door == "cli" else "SYSTEM"
+    return Order(call.caller.id, call.at, source, reason, {"request_id": call.request_id})
+
+
+def _ref(connection: Connection, text: str) -> BundleRef:
+    bundle_id, _, version = text.partition("@")
+    return bundles.named(connection, bundle_id, version or None).ref
+
+
+def _changed(change: Change, done: str, refs: dict[str, str]) -> Outcome:
+    status = done if change.changed else "REJECTED" if change.rejected else "UNCHANGED"
+    named = {"active": change.active, "before": change.before}
+    answer = {
+        "status": status, "scope": str(change.scope), "token": change.token,
+        **{name: str(ref) for name, ref in named.items() if ref is not None},
+        **({"reason_codes": list(change.reason_codes)} if change.rejected else {}),
+        "registry_event_ids": [one.event_id for one in change.events], "next_step": _NEXT[status],
+    }  # fmt: skip
+    before = {} if change.before is None else {"before_bundle_id": change.before.bundle_id}
+    return Outcome(answer, {**refs, **before, **_event_refs(change.events)})
+
+
+def _bundle(one: Listed) -> dict[str, Any]:
+    told = one.bundle.to_dict()
+    return {
+        **{name: told[name] for name in ("bundle_id", "version", "run_id", "manifest")},
+        "compatibility": dict(one.bundle.compatibility), "state": one.state,
+        "active_in": [str(scope) for scope in one.active_in], "published_at": time_text(one.published_at),
+    }  # fmt: skip
+
+
+def _event(event: Event, *, detailed: bool = False) -> dict[str, Any]:
+    named = {"bundle": event.bundle, "before": event.before}
+    return {
+        "seq": event.seq, "registry_event_id": event.event_id, "event_type": event.event_type,
+        "scope": str(event.scope), **{name: str(ref) for name, ref in named.items() if ref is not None},
+        "actor": event.actor, "source_type": event.source_type, "reason": event.reason,
+        **({"reason_codes": list(event.reason_codes)} if event.reason_codes else {}), "at": time_text(event.at),
+        **({"details": {"evidence": event.evidence, "policy_rev": event.policy_rev}} if detailed else {}),
+    }  # fmt: skip
+
+
+def _bundle_refs(bundle: Bundle) -> dict[str, str]:
+    return {"bundle_id": bundle.bundle_id, "bundle": bundle.manifest, "run_id": bundle.run_id}
+
+
+def _event_refs(made: tuple[Event, ...]) -> dict[str, str]:
+    return {f"registry_event_id{f'_{at}' if at else ''}": event.event_id for at, event in enumerate(made)}
+
+
+REGISTRY_TOOLS: Final = (
+    Tool(PUBLISH_BUNDLE, prepare=package, commit=publish, replay=published_or_retried),
+    Tool(LIST_BUNDLES, read=bundles_page, short=False),
+    Tool(PROMOTE_BUNDLE, prepare=whole, commit=promote),
+    Tool(ROLLBACK_BUNDLE, commit=roll_back),
+)

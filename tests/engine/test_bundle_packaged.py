@@ -1,0 +1,162 @@
+"""A bundle is made of one run's evidence alone: the same run, the same bytes; evidence that does not fit, no bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from conftest import Desk, desk_in
+from gated_runs import gated
+
+from mcp_forecast_engine.errors import CorridorRefused
+from mcp_forecast_engine.factory.bundle import REFS, package, verify_bundle
+from mcp_forecast_engine.factory.publication import package_run, require_publishable
+from mcp_forecast_engine.factory.taxonomy import REASONS
+from mcp_forecast_engine.runtime import publishing
+from mcp_forecast_engine.runtime.run import Run
+from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.identity import canonical_bytes
+
+ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d % 7 + m)} for m in range(1, 7) for d in range(1, 29)]
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A run that passed its gate, its result, and where its files are."""
+
+    desk: Desk
+    run: Run
+    document: dict[str, Any]
+
+    @property
+    def artifacts(self) -> ArtifactStore:
+        return self.desk.app.engine.artifacts
+
+    def read(self, digest: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.artifacts.get(digest))
+        return found
+
+    def with_refs(self, **refs: Any) -> dict[str, Any]:
+        """The result with other refs."""
+        return {**self.document, "refs": {**self.document["refs"], **refs}}
+
+    def with_file(self, ref: str, **changed: Any) -> dict[str, Any]:
+        """The result with a document of which some fields are others."""
+        was = self.document["refs"][ref]
+        made = self.with_refs(**{ref: self.artifacts.put(canonical_bytes({**self.read(was), **changed}))})
+        return {**made, "artifacts": [one for one in self.document["artifacts"] if one["digest"] != was]}
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passed]:
+    with desk_in(tmp_path_factory.mktemp("packaged")) as desk:
+        dataset = desk.call("register_dataset", {"rows": ROWS})["result"]["dataset_id"]
+        asked = {"dataset_id": dataset, "horizon": 7, "covariates": []}
+        run_id = gated(desk, desk.finish(desk.call("run_training", asked)["result"]["run_id"])["result"]["run_id"])
+        with desk.app.database.read() as connection:
+            run = desk.app.engine.run(connection, run_id)
+        yield Passed(desk, run, desk.app.engine.documents.of(run))
+
+
+def reason_of(passed: Passed, document: dict[str, Any]) -> str:
+    """Why a result is not packaged; a reason of the closed list."""
+    with pytest.raises(CorridorRefused) as caught:
+        package_run(passed.run, document, passed.artifacts)
+    assert caught.value.reason in REASONS
+    assert caught.value.next_step
+    return str(caught.value.reason)
+
+
+def test_the_same_run_is_the_same_bytes_and_they_verify(passed: Passed) -> None:
+    one, two = (package(passed.run, passed.document, passed.artifacts) for _ in range(2))
+    assert one == two
+    bundle = verify_bundle(one, passed.artifacts)
+    assert bundle["refs"]["run"] == {"ref": f"run:{passed.run.run_id}", "digest": passed.run.result}
+    assert {name: bundle["refs"][name] for name in REFS} == {name: passed.document["refs"][name] for name in REFS}
+    asked = passed.read(passed.document["refs"]["train_build_request"])
+    assert bundle["provenance"] == {
+        name: asked[name] for name in ("code_release_id", "config_revision", "policy_revision")
+    }
+    assert [file["name"] for file in bundle["files"]] == sorted(file["name"] for file in bundle["files"])
+
+
+def test_other_evidence_is_another_bundle(passed: Passed) -> None:
+    bundle = json.loads(package(passed.run, passed.document, passed.artifacts))
+    other = json.loads(package(passed.run, passed.with_file("eval_report", note=1), passed.artifacts))
+    assert other["bundle_id"] != bundle["bundle_id"]
+    assert other["version"] != bundle["version"]
+
+
+def test_a_bundle_whose_content_was_changed_is_refused_by_its_file(passed: Passed) -> None:
+    bundle = json.loads(package(passed.run, passed.document, passed.artifacts))
+    for other in (
+        {**bundle, "refs": {**bundle["refs"], "eval_report": "sha256:" + "0" * 64}},
+        {**bundle, "schema_version": "bundle.v9"},
+        {**bundle, "provenance": {**bundle["provenance"], "policy_revision": "2"}},
+        {"bundle_id": bundle["bundle_id"]},
+    ):
+        with pytest.raises(CorridorRefused, match=r"^bundle\.json: ") as caught:
+            verify_bundle(canonical_bytes(other), passed.artifacts)
+        assert caught.value.reason == "BUNDLE_PACKAGE_IMMUTABILITY_VIOLATION"
+    first = bundle["files"][0]
+    grown = {**bundle, "files": [{**first, "size": first["size"] + 1}, *bundle["files"][1:]]}
+    with pytest.raises(CorridorRefused, match=f"^{re.escape(first['name'])}: "):
+        verify_bundle(canonical_bytes(grown), passed.artifacts)
+
+
+@pytest.mark.parametrize("ref", REFS)
+def test_evidence_that_is_not_named_is_a_reason_of_its_own(passed: Passed, ref: str) -> None:
+    assert reason_of(passed, passed.with_refs(**{ref: None})) == "EVIDENCE_REF_MISSING"
+
+
+def test_evidence_that_does_not_belong_together_is_refused(passed: Passed) -> None:
+    for ref, changed, reason in (
+        ("gate_receipt", {"gate_decision": "FAIL"}, "GATE_DECISION_MISMATCH"),
+        ("gate_receipt", {"run_id": "run_" + "0" * 24}, "GATE_INVALID"),
+        ("gate_receipt", {"eligibility": {"decision": "INELIGIBLE", "reason_codes": ["X"]}}, "PUBLISH_NOT_ELIGIBLE"),
+        ("eval_report", {"eval_report_id": "er_other"}, "EVAL_REPORT_MISMATCH"),
+        ("train_build_request", {"policy_revision": "2"}, "RUN_KEY_PAYLOAD_MISMATCH"),
+    ):
+        assert reason_of(passed, passed.with_file(ref, **changed)) == reason
+    bare = passed.artifacts.put(canonical_bytes({"schema_version": "dataset_manifest.v1"}))
+    other = passed.with_refs(dataset_manifests=[bare])
+    kept = [one for one in other["artifacts"] if one["name"] != "dataset_manifest.json"]
+    assert reason_of(passed, {**other, "artifacts": kept}) == "MANIFEST_INVALID"
+    named = [{**one, "name": "eval_report.json"} for one in passed.document["artifacts"]]
+    assert reason_of(passed, {**passed.document, "artifacts": named}) == "BUNDLE_PUBLICATION_INVALID"
+
+
+def test_a_request_of_another_run_is_not_this_runs(passed: Passed) -> None:
+    with pytest.raises(CorridorRefused) as caught:
+        package(replace(passed.run, run_id="run_" + "0" * 24), passed.document, passed.artifacts)
+    assert caught.value.reason == "RUN_KEY_PAYLOAD_MISMATCH"
+
+
+def test_a_result_without_a_gate_is_of_an_older_release(passed: Passed) -> None:
+    bare = {name: value for name, value in passed.document.items() if name != "gate"}
+    with pytest.raises(CorridorRefused, match="before there were gates"):
+        require_publishable(passed.run, bare)
+    with pytest.raises(CorridorRefused, match="before there were gates"):
+        require_publishable(replace(passed.run, state="SUCCEEDED"), passed.document)
+
+
+def test_only_a_run_that_passed_moves_to_published(passed: Passed) -> None:
+    asked = {"dataset_id": passed.run.plan["dataset_id"], "horizon": 5, "season_length": 11}
+    other = passed.desk.call("run_training", asked)["result"]["run_id"]
+    for move in (publishing.published, lambda connection, run_id: publishing.pending(connection, run_id, "full")):
+        with pytest.raises(CorridorRefused) as caught, passed.desk.app.database.command() as connection:
+            move(connection, other)
+        assert caught.value.reason == "INVALID_TRANSITION"
+    passed.desk.call("cancel_run", {"run_id": other, "idempotency_key": "c"})
+    passed.desk.finish(other)
+    with passed.desk.app.database.command() as connection:
+        for tried in (1, 2):
+            waiting = publishing.pending(connection, passed.run.run_id, "the disk is full")
+            assert (waiting.state, publishing.attempts(waiting)) == ("PUBLISH_PENDING", tried)
+        for _ in range(2):
+            done = publishing.published(connection, passed.run.run_id)
+            assert (done.state, done.error, publishing.attempts(done)) == ("PUBLISHED", None, 0)
