@@ -24,7 +24,7 @@ FIRST_PAGE: Final[Page] = (0, None)
 FORECAST_CHARACTERS: Final[dict[ResponseFormat, int]] = {"concise": 5_500, "detailed": 80_000}
 LINE_CHARACTERS: Final = 4_000  # of one run in a detailed list
 POLL_AFTER_S: Final = 1.0
-_SHOWN_FILES: Final = ("preprocessing.json", "evaluation.json", "eval_report.json", "gate_receipt.json")
+_SHOWN_FILES: Final = ("preprocessing.json", "evaluation.json")
 _WAIT: Final = "call get_run_status with this run_id and wait_s=25 until it ends"
 _NEXT: Final = {
     "QUEUED": _WAIT,
@@ -192,12 +192,8 @@ def _concise(document: dict[str, Any]) -> dict[str, Any]:
         return short
     gate = document["gate"]
     failed = [rule for rule in gate["rules"] if not rule["passed"]]
-    shown = {
-        **gate,
-        "profile": gate["profile"]["name"],
-        "rules": failed,
-        "rules_kept": len(gate["rules"]) - len(failed),
-    }
+    kept = {"profile": gate["profile"]["name"], "rules": failed, "rules_kept": len(gate["rules"]) - len(failed)}
+    shown = {**gate, **kept, "receipt": document["refs"]["gate_receipt"]}
     return {name: value for name, value in {**short, "gate": shown}.items() if name != "refs"}
 
 
