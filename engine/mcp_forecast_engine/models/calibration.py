@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.forecaster import FittedModel
-from mcp_forecast_engine.models.scaling import UNKNOWN, LocalScale, Stillness, Transform, Yardstick, local_scale
+from mcp_forecast_engine.models.scaling import (
+    FURTHEST,
+    UNKNOWN,
+    LocalScale,
+    Stillness,
+    Transform,
+    Yardstick,
+    local_scale,
+)
 from mcp_forecast_engine.models.spec import QUANTILES
 
 Floats = NDArray[np.float64]
@@ -123,7 +131,9 @@ def spread_out(point: Floats, scale: LocalScale, offsets: Floats, nonnegative: b
     """Add offsets (B, horizon, levels), in the windows' units, to a path (B, horizon) in the series'; sorted.
 
     A window of zeros has no units: its path is all that is known. empty: (B, 1), the level up to which a quantile is 0.
+    Where units are bent, no quantile is further than FURTHEST of them from the path: unbent, it would be anywhere.
     """
+    offsets = offsets if scale.transform == "identity" else np.clip(offsets, -FURTHEST, FURTHEST)
     found = scale.inverse(scale.forward(point)[:, :, None] + offsets)
     found = np.where(scale.spread[:, :, None] > 0, found, point[:, :, None])
     found = np.where(empty[:, :, None] + SAME_LEVEL >= LEVELS, 0.0, found) if empty.any() else found

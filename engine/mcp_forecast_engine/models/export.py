@@ -15,7 +15,7 @@ from mcp_forecast_engine.models.features import Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
 from mcp_forecast_engine.models.pretrained_manifest import manifest_of
 from mcp_forecast_engine.models.pretrained_path import PretrainedPath
-from mcp_forecast_engine.models.scaling import Yardstick
+from mcp_forecast_engine.models.scaling import FURTHEST, Yardstick
 from mcp_forecast_engine.models.scaling_nodes import write_scale
 from mcp_forecast_engine.models.spec import QUANTILES
 
@@ -73,7 +73,10 @@ def _quantiles(g: Graph, path: str, ports: Ports, model: CalibratedModel) -> str
     offsets = _offsets(g, lags, scale.lifted, ports, calibration, season_length=whole.season_length, lookback=measured)
     last, none = g.constant([2], np.int64), g.constant(0.0, _F64)
     z = g.node("Unsqueeze", scale.forward(g, path), last)
-    y = scale.inverse(g, g.node("Add", z, g.cast(offsets, TensorProto.DOUBLE)), rank=3)
+    offsets = g.cast(offsets, TensorProto.DOUBLE)
+    if calibration.unit.transform != "identity":
+        offsets = g.node("Max", g.node("Min", offsets, g.constant(FURTHEST, _F64)), g.constant(-FURTHEST, _F64))
+    y = scale.inverse(g, g.node("Add", z, offsets), rank=3)
     measured_there = g.node("Unsqueeze", g.node("Greater", scale.spread, none), last)
     y = g.node("Where", measured_there, y, g.node("Unsqueeze", path, last))
     if calibration.nonnegative:
