@@ -11,7 +11,7 @@ from typing import Any, Final
 Band = tuple[Sequence[float], Sequence[float]]
 PANELS: Final = 4  # series in one PNG; more would be too small to read
 _DARK, _GREY, _LIGHT, _BLUE, _ORANGE = "#30363d", "#57606a", "#d0d7de", "#1f6feb", "#d1570c"
-_SHADE: Final = {95: 0.13, 80: 0.22}
+_SHADES: Final = (0.13, 0.32, 0.48, 0.6, 0.7, 0.78)  # of blue on white, the widest band first
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,10 @@ def draw_png(pictures: Sequence[SeriesPicture], path: Path, *, title: str, subti
 def _draw_series(axes: Any, picture: SeriesPicture) -> None:
     past, future = places(picture.history_ds), places(picture.ds)
     axes.plot(past, picture.history, color=_DARK, linewidth=1.2, label="history")
-    for level in sorted(picture.bands, reverse=True):
+    # Opaque, so that a band looks in the picture as it does in the legend.
+    for level, shade in zip(sorted(picture.bands, reverse=True), _SHADES, strict=False):
         low, high = picture.bands[level]
-        axes.fill_between(
-            future, low, high, color=_BLUE, alpha=_SHADE.get(level, 0.18), linewidth=0, label=f"{level} % band"
-        )
+        axes.fill_between(future, low, high, color=_tinted(shade), linewidth=0, label=f"{level} % band")
     axes.plot(future, picture.median, color=_BLUE, linewidth=1.8, label="forecast (median)")
     if picture.actual is not None:
         axes.plot(future, picture.actual, color=_ORANGE, linewidth=1.3, label="what came true")
@@ -91,6 +90,11 @@ def _draw_series(axes: Any, picture: SeriesPicture) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if isinstance(future[0], datetime):
         _date_axis(axes)
+
+
+def _tinted(shade: float) -> tuple[float, ...]:
+    blue = (int(_BLUE[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    return tuple(1 - shade * (1 - part) for part in blue)
 
 
 def _date_axis(axes: Any) -> None:
