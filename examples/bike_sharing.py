@@ -25,7 +25,7 @@ from rich.text import Text
 
 from mcp_forecast.commands.connect import connect_lines
 from mcp_forecast.commands.picture import SeriesPicture, draw_png
-from mcp_forecast.report import data_report, trust_report, verdict_line, warning_lines
+from mcp_forecast.report import data_report, gate_report, trust_report, verdict_line, warning_lines
 from mcp_forecast.settings import process_settings
 
 DATA: Final = Path(__file__).parent / "data" / "bike_sharing_hourly.csv.gz"
@@ -190,6 +190,7 @@ async def compare(agent: Agent, dataset: Document, out: Console) -> tuple[Docume
     out.print("less is better; skill: how much less error than repeating yesterday\n", style="dim")
     out.print(table)
     out.print(trust_report(best["result"]["trust"]))
+    out.print(gate_report(best["result"]["gate"]))
     return alone, best
 
 

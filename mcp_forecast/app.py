@@ -149,19 +149,17 @@ def open_app(settings: Settings, clock: Callable[[], float] | None = None) -> Ap
     try:
         log.info("home %s: %s %s", settings.home, database.kind, database.report())
         policy = load_policy(DEFAULT_POLICY.read_bytes())
-        return App(settings, database, build_engine(settings, database, clock), policy, clock)
+        return App(settings, database, build_engine(settings, database), policy, clock)
     except BaseException:
         database.close()
         raise
 
 
-def build_engine(settings: Settings, database: Database, clock: Callable[[], float]) -> Engine:
+def build_engine(settings: Settings, database: Database) -> Engine:
     """The engine on this home; also what a worker process builds."""
     artifacts = ArtifactStore(settings.home / "artifacts")
     folder = PretrainedFolder(settings.pretrained_folder)
-    return Engine(
-        database, artifacts, clock=clock, wall_limit_s=settings.wall_limit_s, pretrained=folder, cores=_cores()
-    )
+    return Engine(database, artifacts, wall_limit_s=settings.wall_limit_s, pretrained=folder, cores=_cores())
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""What people read: data, arms, trust and forecast as tables and plain sentences. Needs nothing but rich."""
+"""What people read: data, arms, trust, gate and forecast as tables and plain sentences."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from mcp_forecast_engine.factory.publication import told_rule
 
 Document = Mapping[str, Any]
 ROLES: Final = {"known_future": "known ahead", "historical": "past only", "static": "fixed per series"}
@@ -82,6 +84,20 @@ def trust_report(trust: Document) -> RenderableType:
     lines = [Text(f"  • {_sentence(reason)}") for reason in trust["reasons"]]
     notes = [Text(f"  note: {note}", style="dim") for note in trust.get("notes") or ()]
     return Group(_heading("Trust: ").append(word, style=style), Text(f"  {meaning}"), *lines, *notes)
+
+
+def gate_report(gate: Document) -> RenderableType:
+    """What the gate says: PASS, or FAIL with each rule that was broken and what to try.
+
+    gate: of the short form of a training's result, which names the rules that failed.
+    """
+    head, profile = _heading("Gate: "), f"the profile {gate['profile']!r}"
+    if gate["decision"] == "PASS":
+        return Group(head.append("PASS", style="bold green"), Text(f"  It keeps every rule of {profile}."))
+    lines = [Text(f"  • {_sentence(told_rule(rule))}") for rule in gate["rules"]]
+    notes = [Text(f"  to try: {gate['refinement']['change']}", style="dim")] if "refinement" in gate else []
+    meaning = Text(f"  It may be looked at, never published: it breaks a rule of {profile}.")
+    return Group(head.append("FAIL", style="bold red"), meaning, *lines, *notes)
 
 
 def covariate_gain(training: Document) -> str:

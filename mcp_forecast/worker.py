@@ -19,7 +19,7 @@ def main() -> None:
     run_id, epoch = sys.argv[1], int(sys.argv[2])
     settings = process_settings()
     database = open_home(settings.home, settings.address)
-    engine = build_engine(settings, database, database.clock)
+    engine = build_engine(settings, database)
     code = work(
         run_id,
         epoch,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -59,29 +59,22 @@ def references(folder: Path, market: str) -> Mapping[str, NDArray[np.float64]]:
     return {"mean of both ensembles": np.mean(list(found.values()), axis=0), **found}
 
 
-def _task_a(market: str) -> Task:
+def _task(
+    name: str,
+    market: str,
+    days: int,
+    score: Callable[[Panel, Task, Forecasts], Scores],
+    rule: Callable[[Panel, Task], Forecasts],
+) -> Task:
     return Task(
-        name=f"epf_{market}",
+        name=name,
         read=lambda folder: market_panel(folder, market),
         horizon=H,
         season_length=24,
         stride=H,
-        test_windows=DAYS,
-        score=score_a,
-        naive=naive.similar_day,
-    )
-
-
-def _task_c(market: str) -> Task:
-    return Task(
-        name=f"epf_{market}_c",
-        read=lambda folder: market_panel(folder, market),
-        horizon=H,
-        season_length=24,
-        stride=H,
-        test_windows=DAYS_C,
-        score=score_c,
-        naive=naive.repeated(24),
+        test_windows=days,
+        score=score,
+        naive=rule,
     )
 
 
@@ -89,7 +82,7 @@ def _row_a(market: str, *, floor: tuple[float, float], goal: tuple[float, float]
     return Row(
         name=f"epf_{market}",
         title=f"EPF {market.upper()}, protocol A: 728 days, one forecast of 24 hours each midnight",
-        tasks=(_task_a(market),),
+        tasks=(_task(f"epf_{market}", market, DAYS, score_a, naive.similar_day),),
         columns=("MAE", "sMAPE", "RMSE", "rMAE", "cov80", "cov90"),
         definition="MAE, RMSE, sMAPE (0..200) over all 17,472 hours; rMAE = MAE over that of the similar-day rule; "
         "p: Diebold-Mariano on daily sums of |error|, negative statistic = the row is better",
@@ -108,7 +101,7 @@ def _row_c(market: str, floor: float) -> Row:
     return Row(
         name=f"epf_{market}_c",
         title=f"EPF {market.upper()}, protocol C (fev-bench epf_{market}): last 20 days",
-        tasks=(_task_c(market),),
+        tasks=(_task(f"epf_{market}_c", market, DAYS_C, score_c, naive.repeated(24)),),
         columns=("MASE", "SQL", "cov80", "cov90"),
         definition="MASE: m = 24, scaled on everything before each window; SQL: 2 x pinball at 0.1 .. 0.9 on the same "
         "scale; mean over 20 windows (standard error 0.05-0.17)",

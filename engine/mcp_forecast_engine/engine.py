@@ -1,4 +1,4 @@
-"""The facade the tools call: datasets, plans, runs and their documents; numeric code is imported when first needed."""
+"""The facade the tools call: plans and runs, and the parts of a home; numeric code is imported when first needed."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Connection
 
 from mcp_forecast_engine.errors import ArtifactCorrupt
+from mcp_forecast_engine.factory.datasets import Datasets
 from mcp_forecast_engine.factory.documents import Documents
 from mcp_forecast_engine.runtime import lease, ledger
 from mcp_forecast_engine.runtime.run import Run, State
-from mcp_forecast_engine.store import datasets, named_artifacts, preprocessing, train_requests
+from mcp_forecast_engine.store import datasets, named_artifacts, train_requests
 
 if TYPE_CHECKING:
-    from mcp_forecast_engine.data.registration import DatasetRequest, PreparedDataset
     from mcp_forecast_engine.factory.lineage import Node
     from mcp_forecast_engine.factory.plan import Champion, TrainingPlan
-    from mcp_forecast_engine.factory.preprocessing import PreparedPreprocessing
     from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
+    from mcp_forecast_engine.registry.scope import Scope
     from mcp_forecast_engine.registry.shelf import Shelf
     from mcp_forecast_engine.runtime.job import Job
     from mcp_forecast_engine.serving.inference import Serving
@@ -35,14 +35,16 @@ INLINE_SERIES: Final = 1000  # a forecast of more series is a queued run
 
 
 class Engine:
-    """Datasets, runs and forecasts of one home. Methods that take a connection run a few short statements on it."""
+    """Plans and runs of one home, its `datasets`, its `documents` and the `shelf` of its bundles.
+
+    Methods that take a connection run a few short statements on it.
+    """
 
     def __init__(
         self,
         database: Database,
         artifacts: ArtifactStore,
         *,
-        clock: Callable[[], float],
         wall_limit_s: float,
         pretrained: PretrainedFolder | None = None,
         cores: int = 1,
@@ -52,113 +54,36 @@ class Engine:
         cores: threads that `perform` trains on; its results are the same with any number.
         """
         self._cores, self._pretrained = cores, pretrained
-        self._database, self.artifacts, self._clock, self._wall_limit_s = database, artifacts, clock, wall_limit_s
-        self.documents = Documents(artifacts)
+        self._database, self.artifacts, self._wall_limit_s = database, artifacts, wall_limit_s
+        self.datasets, self.documents = Datasets(database, artifacts), Documents(artifacts)
         self._served_by: Serving | None = None
         self._shelf: Shelf | None = None
         self._lock = threading.Lock()
 
-    # datasets
+    # plans
 
-    def prepare_file(self, data: bytes, path: str, request: DatasetRequest) -> PreparedDataset:
-        """Read a file's bytes into a stored dataset that no row names yet. Raises DataInvalid and its kinds."""
-        from mcp_forecast_engine.data.registration import from_file
-
-        return from_file(data, path, request, self.artifacts)
-
-    def prepare_rows(self, rows: list[dict[str, Any]], request: DatasetRequest) -> PreparedDataset:
-        """The same for inline rows."""
-        from mcp_forecast_engine.data.registration import from_rows
-
-        return from_rows(rows, request, self.artifacts)
-
-    def record_dataset(self, connection: Connection, prepared: PreparedDataset, *, now: float) -> bool:
-        """Give a prepared dataset its row; False when it was registered before."""
-        return datasets.record(connection, prepared.dataset_id, prepared.digest, prepared.summary, now=now)
-
-    def dataset_summary(self, connection: Connection, dataset_id: str) -> dict[str, Any]:
-        """What was found in a dataset. Raises NotFound."""
-        return datasets.summary(connection, dataset_id)
-
-    def series_page(self, summary: dict[str, Any], *, after: int, limit: int) -> tuple[list[dict[str, Any]], int]:
-        """Series `after` … `after + limit` of a dataset and how many there are. Raises ArtifactCorrupt."""
-        from mcp_forecast_engine.data.dataset import decode
-        from mcp_forecast_engine.data.listing import series_lines
-
-        frame = decode(self.artifacts.get(summary["digest"])).newest
-        return series_lines(frame, first=after, count=limit), len(frame.unique_id)
-
-    def require_future(self, dataset_id: str, rows: list[dict[str, Any]], horizon: int) -> None:
-        """Future rows fit a dataset, told before a model is trained on it. Raises NotFound, DataInvalid,
-        CovariatesMismatch, ArtifactCorrupt."""
-        from mcp_forecast_engine.data.dataset import decode
-        from mcp_forecast_engine.data.future import require_future
-        from mcp_forecast_engine.data.preprocessing import to_panel
-
-        with self._database.read() as connection:
-            summary = datasets.summary(connection, dataset_id)
-        dataset = decode(self.artifacts.get(summary["digest"]))
-        require_future(to_panel(dataset.frame)[0], dataset.schema, rows, horizon)
-
-    # preprocessing, and plans
-
-    def prepare_preprocessing(
-        self, dataset_id: str, *, steps: list[dict[str, Any]] | None, by_id: str | None, season_length: int | None
-    ) -> PreparedPreprocessing:
-        """Apply steps (the default ones if neither they nor an id is given) to a dataset and store the report.
-
-        Raises NotFound, DataInvalid, ArtifactCorrupt.
-        """
-        from mcp_forecast_engine.data.steps import DEFAULT_STEPS, steps_from_dicts
-        from mcp_forecast_engine.factory.preprocessing import prepare_preprocessing
-
-        given = None if steps is None else steps_from_dicts(steps)
-        with self._database.read() as connection:
-            summary = datasets.summary(connection, dataset_id)
-            if by_id is not None:
-                given = steps_from_dicts(preprocessing.steps(connection, by_id))
-        return prepare_preprocessing(summary, DEFAULT_STEPS if given is None else given, season_length, self.artifacts)
-
-    def record_preprocessing(self, connection: Connection, prepared: PreparedPreprocessing, *, now: float) -> bool:
-        """Give the steps their name and enter the report; False when they had the name before."""
-        preprocessing.record_report(
-            connection, dataset_id=prepared.dataset_id, preprocessing_id=prepared.preprocessing_id,
-            season_length=prepared.shape.season_length, artifact=prepared.artifact, now=now,
-        )  # fmt: skip
-        return preprocessing.record(connection, prepared.preprocessing_id, prepared.steps, now=now)
-
-    def plan_training(
-        self, *, requester: str, scope: Mapping[str, str | None], governance: str = "default", **asked: Any
-    ) -> TrainingPlan:
+    def plan_training(self, *, requester: str, scope: Scope, governance: str = "default", **asked: Any) -> TrainingPlan:
         """Pin a training request (arguments of `factory.request.resolve`). Raises NotFound and what cannot train.
 
-        scope: environment, mode, slot and tenant that a bundle is meant for; its ACTIVE bundle is what the new model is
-        measured against, unless it is the same work. governance: name of the profile that judges.
+        scope: what a bundle is meant for; its ACTIVE bundle is what the new model is measured against, unless it is the
+        same work. governance: name of the profile that judges.
         """
-        from mcp_forecast_engine.data.steps import DEFAULT_STEPS, steps_from_dicts
         from mcp_forecast_engine.factory.governance import built_in, profile_named
         from mcp_forecast_engine.factory.plan import Wanted
         from mcp_forecast_engine.factory.request import resolve
         from mcp_forecast_engine.factory.train_request import Provenance, TargetScope
         from mcp_forecast_engine.registry.champion import champion_for
-        from mcp_forecast_engine.registry.scope import Scope
 
-        steps, by_id = DEFAULT_STEPS, asked.get("preprocessing_id")
-        shown: list[int] = []
-        with self._database.read() as connection:
-            summary = datasets.summary(connection, asked["dataset_id"])
-            if by_id is not None:
-                steps = steps_from_dicts(preprocessing.steps(connection, by_id))
-                shown = preprocessing.seasons(connection, dataset_id=asked["dataset_id"], preprocessing_id=by_id)
-        target = TargetScope(**{name: value for name, value in scope.items() if value is not None})
+        summary, steps, seasons = self.datasets.with_steps(asked["dataset_id"], asked.get("preprocessing_id"))
 
         def champion(work_key: str) -> Champion | None:
             with self._database.read() as connection:
-                return champion_for(connection, self.documents, Scope(**target.to_dict()), work_key)
+                return champion_for(connection, self.documents, scope, work_key)
 
-        wanted = Wanted(target, profile_named(governance, built_in()), champion, Provenance(requester=requester))
+        target, provenance = TargetScope(**scope.to_dict()), Provenance(requester=requester)
+        wanted = Wanted(target, profile_named(governance, built_in()), champion, provenance)
         return resolve(
-            summary, self.artifacts, steps=steps, seasons=shown, pretrained=self._pretrained, wanted=wanted, **asked
+            summary, self.artifacts, steps=steps, seasons=seasons, pretrained=self._pretrained, wanted=wanted, **asked
         )
 
     def plan_inference(self, source: Source | None = None, **asked: Any) -> InferencePlan:
@@ -252,22 +177,13 @@ class Engine:
         return {str(state): number for state, number in ledger.counts(connection).items()}
 
     def compare(self, run_ids: Sequence[str]) -> dict[str, Any]:
-        """SUCCEEDED training runs side by side, the first as the baseline (`factory.comparing`).
-
-        Raises NotFound, RunNotReady, RunFailed, ArtifactCorrupt.
-        """
-        from mcp_forecast_engine.factory.comparing import TrainedRun, compare_runs
-        from mcp_forecast_engine.factory.evidence import evidence
+        """Finished training runs side by side, the first as the baseline (`factory.comparing`). Raises NotFound,
+        RunNotReady, RunFailed, ArtifactCorrupt."""
+        from mcp_forecast_engine.factory.comparing import compare_runs, read_trained
 
         with self._database.read() as connection:
             runs = [self.run(connection, run_id) for run_id in run_ids]
-        documents = [self.documents.trained(run, field="run_ids") for run in runs]
-        return compare_runs(
-            [
-                TrainedRun(run.run_id, run.plan, document, evidence(document, self.artifacts)["evaluation"])
-                for run, document in zip(runs, documents, strict=True)
-            ]
-        )
+        return compare_runs(read_trained(runs, self.documents, self.artifacts))
 
     # artifacts
 

@@ -138,7 +138,7 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
     say(report.data_report(dataset))
     say(report.warning_lines(warnings))
     if future is not None:
-        desk.app.engine.require_future(dataset["dataset_id"], future, request.horizon)
+        desk.app.engine.datasets.require_future(dataset["dataset_id"], future, request.horizon)
     given = {name: getattr(request, name) for name in ("season_length", "test_windows", "budget", "holidays")}
     given["label_asof"] = dataset["observed"]["last"] if dataset.get("observed") else None
     wanted = {name: value for name, value in given.items() if value is not None}
@@ -152,6 +152,7 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
         training, needed = await train(target_only=True), []
     say(report.tried_report(training["result"]))
     say(report.trust_report(training["result"]["trust"]))
+    say(report.gate_report(training["result"]["gate"]))
     if future is not None and not needed:
         say(report.warning_lines(["the chosen model reads no covariates, so the rows of --future were not used"]))
     ahead: Document = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}

@@ -40,7 +40,7 @@ def artifacts_page(app: App, call: Call, request: ListArtifactsArguments) -> Out
         if request.run_id is not None:
             app.engine.run(connection, request.run_id)
         if request.dataset_id is not None:
-            app.engine.dataset_summary(connection, request.dataset_id)
+            app.engine.datasets.summary(connection, request.dataset_id)
         found, total = app.engine.artifacts_page(connection, wanted=wanted, after=after, limit=request.limit + 1)
     lines = [artifact_line(app, call.caller, artifact, request.response_format) for artifact in found[: request.limit]]
     positions, room = [artifact.position for artifact in found], ROOM[request.response_format]

@@ -49,18 +49,18 @@ def read_source(app: App, call: Call, request: RegisterDatasetArguments) -> Prep
         covariates=tuple(c.model_dump(exclude_none=True) for c in request.covariates or ()),
     )
     if request.rows is not None:
-        return app.engine.prepare_rows(request.rows, asked)
+        return app.engine.datasets.prepare_rows(request.rows, asked)
     assert request.path is not None
     data, name = read_allowed(request.path, app.settings.roots)
-    return app.engine.prepare_file(data, name, asked)
+    return app.engine.datasets.prepare_file(data, name, asked)
 
 
 def register(
     app: App, call: Call, request: RegisterDatasetArguments, prepared: PreparedDataset, connection: Connection
 ) -> Outcome:
     """Give the dataset its name; content that has one keeps it."""
-    created = app.engine.record_dataset(connection, prepared, now=call.at)
-    summary = app.engine.dataset_summary(connection, prepared.dataset_id)
+    created = app.engine.datasets.record(connection, prepared, now=call.at)
+    summary = app.engine.datasets.summary(connection, prepared.dataset_id)
     result = {**_answer(summary), "created": created}
     return Outcome(brief(result), {"dataset_id": prepared.dataset_id}, prepared.warnings)
 
@@ -70,12 +70,12 @@ def describe(app: App, call: Call, request: DescribeDatasetArguments) -> Outcome
     listing = f"dataset {request.dataset_id}"
     first = read_cursor(listing, request.cursor, ROW) or 0
     with app.database.read() as connection:
-        summary = app.engine.dataset_summary(connection, request.dataset_id)
+        summary = app.engine.datasets.summary(connection, request.dataset_id)
     stats = summary["covariate_stats"]
     covariates = [{**c, **_present(stats[c["name"]])} for c in summary["covariates"]]
     shown = covariates[first : first + request.limit]
     after = max(first - len(covariates), 0)
-    series, count = app.engine.series_page(summary, after=after, limit=request.limit - len(shown))
+    series, count = app.engine.datasets.series_page(summary, after=after, limit=request.limit - len(shown))
     how = request.response_format
     about = fitted({**_answer(summary), "covariates": []}, how) | _stored(app, call, request)
     fits = fitting([*shown, *series], room=ROOM[how] - length(about))

@@ -29,7 +29,7 @@ def apply(app: App, call: Call, request: RunPreprocessingArguments) -> PreparedP
             allowed=["steps", "preprocessing_id"],
             details={"reason": "ONE_OF"},  # no contract can say this: portable schemas have no top-level oneOf
         )
-    return app.engine.prepare_preprocessing(
+    return app.engine.datasets.prepare_preprocessing(
         request.dataset_id,
         steps=None if request.steps is None else [step.model_dump(exclude_none=True) for step in request.steps],
         by_id=request.preprocessing_id,
@@ -41,7 +41,7 @@ def name(
     app: App, call: Call, request: RunPreprocessingArguments, prepared: PreparedPreprocessing, connection: Connection
 ) -> Outcome:
     """Give the steps their name; steps that have one keep it."""
-    created = app.engine.record_preprocessing(connection, prepared, now=call.at)
+    created = app.engine.datasets.record_preprocessing(connection, prepared, now=call.at)
     refs = {"preprocessing_id": prepared.preprocessing_id, "report": prepared.artifact}
     answer = _answer(prepared, request.season_length)
     return Outcome(brief({**answer, "created": created}), refs, prepared.report.warnings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +40,7 @@ def plan_training(app: App, call: Call, request: RunTrainingArguments) -> Traini
     """Resolve what was asked into a pinned plan; refuses what cannot train."""
     return app.engine.plan_training(
         requester=call.caller.id,
-        scope=asdict(scope_of(app, request)),
+        scope=scope_of(app, request),
         governance=request.governance_profile,
         dataset_id=request.dataset_id,
         horizon=request.horizon,

@@ -5,7 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from mcp_forecast_engine.data.dataset import Dataset, decode
+import numpy as np
+
+from mcp_forecast_engine.data.columns import ColumnRoles
+from mcp_forecast_engine.data.dataset import Dataset, build_dataset, decode
+from mcp_forecast_engine.data.labels import as_of
+from mcp_forecast_engine.data.reading import read_rows
 from mcp_forecast_engine.data.registration import DatasetRequest, PreparedDataset, from_rows
 from mcp_forecast_engine.data.steps import DEFAULT_STEPS, step_to_dict
 from mcp_forecast_engine.store.artifacts import ArtifactStore
@@ -14,6 +19,8 @@ FIRST = datetime(2024, 1, 1)
 DAYS, AHEAD = 90, 7
 ASOF = "2024-03-02T00:00:00Z"  # the value of two days before is late, that of yesterday is known
 Row = dict[str, Any]
+Rows = list[Row]
+ONE = ColumnRoles(series=("store",), observed="seen")
 
 
 def row(day: int, store: str, y: float | None, *, seen: float, stock: float | None = None) -> Row:
@@ -57,3 +64,22 @@ def plan_of(prepared: PreparedDataset, **changed: Any) -> dict[str, Any]:
         "label_asof": ASOF,
     }
     return {name: value for name, value in {**plan, **changed}.items() if value is not None}
+
+
+def built(rows: Rows, request: ColumnRoles = ONE) -> Dataset:
+    """These rows with observed times, unstored."""
+    return build_dataset(read_rows(rows), request)
+
+
+def targets(dataset: Dataset, label_asof: str, **more: Any) -> dict[tuple[str, int], float]:
+    """Series and day → the target known then."""
+    frame = as_of(dataset, label_asof, **more).frame
+    names = np.repeat(np.array(frame.unique_id), np.diff(frame.offsets)).tolist()
+    start = int(np.datetime64(FIRST, "s").astype(np.int64))
+    days = ((frame.ds - start) // 86_400).tolist()
+    return {(name, day): y for name, day, y in zip(names, days, frame.y.tolist(), strict=True) if y == y}
+
+
+def on(day: float) -> str:
+    """The time so many days after the first one, ISO 8601."""
+    return (FIRST + timedelta(days=day)).isoformat()

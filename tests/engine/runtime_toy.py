@@ -1,4 +1,4 @@
-"""A small home with real workers and servers, for tests that kill them: three steps of work, each entered when made.
+"""A small home with real workers and servers, for tests that kill them; what its runs do is in `runtime_works`.
 
 python runtime_toy.py worker HOME RUN_ID EPOCH     what a supervisor spawns
 python runtime_toy.py server HOME                  a process that runs a supervisor until it is ended
@@ -10,10 +10,8 @@ Its rows are in SQLite, or where TOY_DATABASE says; that PostgreSQL database has
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,22 +20,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from runtime_works import STEPS, perform
 from sqlalchemy import select
 from sqlmodel import SQLModel, create_engine
 
-from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.ports import Milestone
 from mcp_forecast_engine.runtime import lease, ledger, process, worker
-from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.runtime.supervisor import Supervisor
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database, open_database
 from mcp_forecast_engine.store.identity import digest, short_id
 
-STEPS: Final = ("gather", "train", "judge")
 WORKER_POINTS: Final = (
     "started",
     *(f"{step}:{point}" for step in STEPS for point in ("made", "stored", "recorded")),
@@ -202,69 +198,6 @@ def start_server(home: Path, crash_at: str = "", *, address: str = "") -> subpro
     environment = {**os.environ, CRASH_AT: crash_at, DATABASE: address}
     with log:
         return subprocess.Popen([sys.executable, __file__, "server", str(home)], env=environment, stderr=log)
-
-
-def perform(job: Job, home: Path) -> bytes:
-    """The work of a toy run: steps that depend on each other, then what its plan says."""
-    seed = str(job.run.plan["seed"]).encode()
-    for number, name in enumerate(STEPS):
-        job.progress(number, len(STEPS), name)
-        seed = job.step(name, lambda name=name, before=seed: _make(home, name, before))  # type: ignore[misc]
-        if number == 0:
-            WORKS[job.run.plan["work"]](job, home)
-    job.progress(len(STEPS), len(STEPS), "done")
-    return b"result of " + seed
-
-
-def _make(home: Path, name: str, before: bytes) -> bytes:
-    with (home / "made.log").open("a") as log:
-        log.write(name + "\n")
-    return hashlib.sha256(name.encode() + before).hexdigest().encode()
-
-
-def _check_for_ever(job: Job, home: Path) -> None:
-    while True:
-        job.check()
-        time.sleep(0.01)
-
-
-def _spin(job: Job, home: Path) -> None:
-    while True:
-        pass
-
-
-def _hold_the_interpreter(job: Job, home: Path) -> None:
-    re.match(r"(a|a)+$", "a" * 60 + "b")  # native code that never lets another thread run
-
-
-def _wait_for_go(job: Job, home: Path) -> None:
-    while not (home / "go").exists():
-        job.check()
-        time.sleep(0.01)
-
-
-def _refuse(job: Job, home: Path) -> None:
-    raise HistoryTooShort("12 rows found", field="horizon", allowed={"at most": 3}, next_step="send more history")
-
-
-def _break(job: Job, home: Path) -> None:
-    raise ValueError("the text of a secret")
-
-
-def _crash_always(job: Job, home: Path) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-WORKS: Final[dict[str, Callable[[Job, Path], Any]]] = {
-    "steps": lambda job, home: None,
-    "checks": _check_for_ever,
-    "spins": _spin,
-    "holds": _hold_the_interpreter,
-    "waits": _wait_for_go,
-    "refuses": _refuse,
-    "breaks": _break,
-    "crashes": _crash_always,
-}
 
 
 def _worker(home: Home, run_id: str, epoch: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Desk, desk_in
-from gated_runs import gated
+from gate_data import passing
 
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.factory.bundle import REFS, package, verify_bundle
@@ -20,8 +20,6 @@ from mcp_forecast_engine.runtime import publishing
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes
-
-ROWS = [{"ds": f"2025-{m:02d}-{d:02d}", "y": float(d % 7 + m)} for m in range(1, 7) for d in range(1, 29)]
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,9 @@ class Passed:
 @pytest.fixture(scope="module")
 def passed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Passed]:
     with desk_in(tmp_path_factory.mktemp("packaged")) as desk:
-        dataset = desk.call("register_dataset", {"rows": ROWS})["result"]["dataset_id"]
+        dataset = desk.call("register_dataset", {"rows": passing()})["result"]["dataset_id"]
         asked = {"dataset_id": dataset, "horizon": 7, "covariates": []}
-        run_id = gated(desk, desk.finish(desk.call("run_training", asked)["result"]["run_id"])["result"]["run_id"])
+        run_id = desk.finish(desk.call("run_training", asked)["result"]["run_id"])["result"]["run_id"]
         with desk.app.database.read() as connection:
             run = desk.app.engine.run(connection, run_id)
         yield Passed(desk, run, desk.app.engine.documents.of(run))

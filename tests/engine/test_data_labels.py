@@ -11,42 +11,35 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from label_toys import AHEAD, ASOF, DAYS, FIRST, dataset_of, plan_of, registered, revised_rows, row
+from label_toys import (
+    AHEAD,
+    ASOF,
+    DAYS,
+    FIRST,
+    ONE,
+    built,
+    dataset_of,
+    on,
+    plan_of,
+    registered,
+    revised_rows,
+    row,
+    targets,
+)
 
 from mcp_forecast_engine.data.columns import ColumnRoles
-from mcp_forecast_engine.data.dataset import Dataset, build_dataset, decode, encode
+from mcp_forecast_engine.data.dataset import decode, encode
 from mcp_forecast_engine.data.labels import as_of, asof_text, pinned_asof, read_asof, timeline
-from mcp_forecast_engine.data.reading import read_rows
 from mcp_forecast_engine.errors import CorridorRefused, DataInvalid
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.factory.taxonomy import REASONS
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import digest_of_bytes
 
-ONE = ColumnRoles(series=("store",), observed="seen")
-Rows = list[dict[str, Any]]
-
 
 @pytest.fixture
 def artifacts(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(tmp_path)
-
-
-def built(rows: Rows, request: ColumnRoles = ONE) -> Dataset:
-    return build_dataset(read_rows(rows), request)
-
-
-def targets(dataset: Dataset, label_asof: str, **more: Any) -> dict[tuple[str, int], float]:
-    """Series and day → the target known then."""
-    frame = as_of(dataset, label_asof, **more).frame
-    names = np.repeat(np.array(frame.unique_id), np.diff(frame.offsets)).tolist()
-    start = int(np.datetime64(FIRST, "s").astype(np.int64))
-    days = ((frame.ds - start) // 86_400).tolist()
-    return {(name, day): y for name, day, y in zip(names, days, frame.y.tolist(), strict=True) if y == y}
-
-
-def on(day: float) -> str:
-    return (FIRST + timedelta(days=day)).isoformat()
 
 
 def test_data_without_observed_times_has_the_bytes_it_had() -> None:
@@ -231,58 +224,6 @@ def test_no_row_is_known_before_it_was_observed(data: st.DataObject) -> None:
             as_of(dataset, on(until))
 
 
-def test_a_target_observed_before_its_time_is_refused_by_row_and_a_plan_is_not() -> None:
-    rows = revised_rows()
-    built([*rows, row(200, "north", None, seen=-30)])
-    with pytest.raises(
-        DataInvalid, match=r"1 rows have a target observed before its time: row \d+ is about 2024-01-06"
-    ) as refused:
-        built([*rows, row(5, "north", 9.0, seen=-0.5)])
-    assert refused.value.field == "observed"
-
-
-def test_rows_that_nobody_observed_are_refused_by_row() -> None:
-    rows = revised_rows()
-    rows[7]["seen"] = None
-    with pytest.raises(DataInvalid, match="observed column 'seen': 1 rows have no time, first row 7") as refused:
-        built(rows)
-    assert refused.value.field == "observed"
-
-
-def test_observed_times_with_zones_are_read_in_utc() -> None:
-    rows = [{**r, "seen": r["seen"] + "+02:00"} for r in revised_rows()]
-    zoned = built(rows)
-    plain = built(revised_rows())
-    assert zoned.observed is not None
-    assert plain.observed is not None
-    assert np.array_equal(zoned.observed, plain.observed - 7200)
-
-
-def test_an_hour_that_comes_twice_is_not_taken_for_a_revision() -> None:
-    start = datetime(2024, 10, 20)
-    rows = [
-        {"ds": f"{start + timedelta(hours=h)}Z", "y": 5.0 + h % 24, "seen": f"{start + timedelta(hours=h + 1)}Z"}
-        for h in range(14 * 24)
-    ]
-    with pytest.raises(DataInvalid, match="clocks were put back") as refused:
-        built(rows, ColumnRoles(observed="seen", time_zone="Europe/Berlin"))
-    assert refused.value.field == "time_zone"
-    assert len(targets_of_hours(rows)) == 14 * 24
-
-
-def targets_of_hours(rows: Rows) -> np.ndarray:
-    return as_of(built(rows, ColumnRoles(observed="seen", time_zone="UTC")), "2024-12-01").frame.y
-
-
-@pytest.mark.parametrize(
-    ("values", "found"), [(lambda n: n + 1, "counts steps"), (lambda n: n % 2 == 0, "true and false")]
-)
-def test_a_column_without_dates_says_nothing_of_when(values: Any, found: str) -> None:
-    rows = [{**r, "seen": values(n)} for n, r in enumerate(revised_rows())]
-    with pytest.raises(DataInvalid, match=found):
-        built(rows)
-
-
 def test_steps_that_are_numbered_may_be_revised_too() -> None:
     rows = [{"ds": n + 1, "y": 5.0 + n % 7, "seen": on(n)} for n in range(30)]
     dataset = built([*rows, {"ds": 3, "y": 99.0, "seen": on(20)}], ColumnRoles(observed="seen"))
@@ -292,23 +233,9 @@ def test_steps_that_are_numbered_may_be_revised_too() -> None:
         as_of(dataset, on(20), maturity_days=1)
 
 
-def test_a_column_that_only_revisions_change_is_not_static() -> None:
-    rows = [{**r, "stock": 5.0 if r["store"] == "north" else 8.0} for r in revised_rows()]
-    assert built(rows).schema.names("static") == ("stock",)
-    first = next(r for r in rows if r["store"] == "north")
-    first["stock"] = 4.0  # of a day that is revised later
-    assert "stock" not in built(rows).schema.names("static")
-
-
 def test_wide_targets_are_revised_together() -> None:
     rows = [{"ds": on(n), "a": 5.0 + n % 7, "b": 50.0 + n % 5, "seen": on(n + 1)} for n in range(40)]
     rows.append({"ds": on(4), "a": 1.0, "b": 2.0, "seen": on(30)})
     dataset = built(rows, ColumnRoles(wide=("a", "b"), observed="seen"))
     assert targets(dataset, on(29))["a", 4] == 9.0
     assert (targets(dataset, on(30))["a", 4], targets(dataset, on(30))["b", 4]) == (1.0, 2.0)
-
-
-def test_many_revisions_of_few_days_are_not_taken_for_hidden_series() -> None:
-    rows = [{"ds": on(n), "y": n + k / 10, "seen": on(n + k)} for n in range(20) for k in range(1, 6)]
-    dataset = built(rows, ColumnRoles(observed="seen"))
-    assert (dataset.profile.rows, dataset.schema.axis.freq) == (20, "D")

@@ -27,6 +27,7 @@ from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.factory.plan import TrainingPlan
 from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder, reading_from
 from mcp_forecast_engine.models.spec import ForecastSpec
+from mcp_forecast_engine.registry.scope import Scope
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.runtime.worker import work
 from mcp_forecast_engine.serving.plan import InferencePlan
@@ -70,20 +71,19 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def engine_of(home: Home, folder: Path | None) -> Engine:
-    clock = home.database.clock
-    return Engine(home.database, home.artifacts, clock=clock, wall_limit_s=600.0, pretrained=PretrainedFolder(folder))
+    return Engine(home.database, home.artifacts, wall_limit_s=600.0, pretrained=PretrainedFolder(folder))
 
 
 def planned(engine: Engine, home: Home) -> TrainingPlan:
     """The plan of a training on `skewed`, as a daily series."""
     start = date(2023, 1, 1)
     rows = [{"ds": str(start + timedelta(days=n)), "y": float(y)} for n, y in enumerate(skewed().y)]
-    prepared = engine.prepare_rows(rows, DatasetRequest())
+    prepared = engine.datasets.prepare_rows(rows, DatasetRequest())
     with home.database.command() as connection:
-        engine.record_dataset(connection, prepared, now=0.0)
+        engine.datasets.record(connection, prepared, now=0.0)
     asked: dict[str, Any] = dict.fromkeys(("season_length", "test_windows", "covariates"))
     return engine.plan_training(
-        dataset_id=prepared.dataset_id, horizon=7, profile="default", budget="large", requester="test", scope={},
+        dataset_id=prepared.dataset_id, horizon=7, profile="default", budget="large", requester="test", scope=Scope(),
         **{**asked, "covariates": ()},
     )  # fmt: skip
 

@@ -219,7 +219,7 @@ def test_a_server_leaves_a_pretrained_model_to_a_worker(tmp_path: Path) -> None:
     artifacts = ArtifactStore(tmp_path / "artifacts")
     made = artifacts.put(manifest(hourly(20), folder.checkpoint("tiny")))
     database = open_database(tmp_path / "forecast.db")
-    engine = Engine(database, artifacts, clock=lambda: 0.0, wall_limit_s=1.0, pretrained=folder)
+    engine = Engine(database, artifacts, wall_limit_s=1.0, pretrained=folder)
     plan = pin_plan(asked={}, identity={"dataset_id": "ds_1", "model_digest": made}, series_count=1)
     assert engine.try_inline(plan, should_stop=lambda: False) is plan
     database.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import runtime_toy as toy
 from postgres_server import OWNER, as_role
+from runtime_works import STEPS
 
 from mcp_forecast_engine.errors import StoreUnavailable
 from mcp_forecast_engine.runtime import process
@@ -36,7 +37,7 @@ def unkilled(tmp_path_factory: pytest.TempPathFactory) -> tuple[str | None, dict
     with home.supervised():
         ended = home.wait_for_end(run_id)
     assert ended.state == "SUCCEEDED"
-    assert home.made() == list(toy.STEPS)
+    assert home.made() == list(STEPS)
     steps = home.steps(run_id)
     home.database.close()
     return ended.result, steps
@@ -79,7 +80,7 @@ def test_a_worker_outlives_the_server_that_started_it(home: toy.Home) -> None:
     (home.path / "go").touch()
     ended = home.wait_for_end(run_id)
     assert (ended.state, ended.epoch, ended.losses) == ("SUCCEEDED", 1, 0)
-    assert home.made() == list(toy.STEPS)
+    assert home.made() == list(STEPS)
 
 
 def test_a_run_whose_workers_always_die_fails_after_two_and_may_be_asked_for_again(home: toy.Home) -> None:
@@ -115,7 +116,7 @@ def test_two_servers_share_a_home_and_do_each_run_once(home: toy.Home) -> None:
     server.kill()
     server.wait()
     assert [(run.state, run.epoch) for run in ends] == [("SUCCEEDED", 1)] * 4
-    assert Counter(home.made()) == dict.fromkeys(toy.STEPS, 4)
+    assert Counter(home.made()) == dict.fromkeys(STEPS, 4)
 
 
 def test_a_server_goes_on_when_the_store_answers_again(home: toy.Home) -> None:

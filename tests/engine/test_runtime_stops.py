@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import runtime_toy as toy
+from runtime_works import STEPS
 
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.runtime import process
@@ -72,7 +73,7 @@ def test_the_same_call_after_a_cancel_goes_on_under_the_same_id(home: toy.Home) 
         assert (again.run_id, again.attempt, again.epoch) == (run_id, 2, 1)
         ended = home.wait_for_end(run_id)
     assert (ended.state, ended.epoch) == ("SUCCEEDED", 2)
-    assert home.made() == list(toy.STEPS)  # what was finished before the cancel is not made again
+    assert home.made() == list(STEPS)  # what was finished before the cancel is not made again
 
 
 def test_a_queued_run_is_cancelled_at_once(home: toy.Home) -> None:

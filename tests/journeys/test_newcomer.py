@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import sqlite3
 import struct
 import subprocess
@@ -93,6 +94,7 @@ def test_one_command_goes_from_a_file_to_a_forecast_in_an_empty_home(told: Told)
     assert told.code == 0, told.err
     for part in ("728 rows, one step is one day", "promo", "known ahead", "repeat the last season", "Trust: ", "•"):
         assert part in told.out
+    assert re.search(r"Gate: (PASS\n  It keeps every rule|FAIL\n.*\n  • Rule )", told.out)
     for part in ("2024-12-30", "2025-01-12", "░", "history", "80 % band"):
         assert part in told.out
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conftest import Desk
-from gated_runs import gated
+from gate_data import failing
 from skills_ref import validate
 
 from mcp_forecast_contracts.catalogue import documents, tools
@@ -55,11 +55,14 @@ def test_every_name_in_the_skill_exists_in_a_contract_or_a_real_answer(desk: Des
     dataset = desk.call("register_dataset", {"rows": rows})["result"]["dataset_id"]
     asked = {"dataset_id": dataset, "horizon": 7}
     trained = desk.finish(desk.call("run_training", asked)["result"]["run_id"])
-    failed = desk.finish(desk.call("run_training", {**asked, "horizon": 8})["result"]["run_id"])["result"]["run_id"]
+    dull = desk.call("register_dataset", {"rows": failing()})["result"]["dataset_id"]
+    failed = desk.finish(desk.call("run_training", {**asked, "dataset_id": dull})["result"]["run_id"])["result"][
+        "run_id"
+    ]
     key = {"reason": "as the skill says", "idempotency_key": "k"}
-    refused = desk.call("publish_bundle", {"run_id": gated(desk, failed, skill_low=-0.1), "idempotency_key": "f"})
-    passed = gated(desk, trained["result"]["run_id"])
-    bundle = desk.call("publish_bundle", {"run_id": passed, "idempotency_key": "p"})["result"]["bundle_id"]
+    refused = desk.call("publish_bundle", {"run_id": failed, "idempotency_key": "f"})
+    passed = {"run_id": trained["result"]["run_id"], "idempotency_key": "p"}
+    bundle = desk.call("publish_bundle", passed)["result"]["bundle_id"]
     assert desk.call("promote_bundle", {"bundle_id": bundle, **key})["ok"]
     served = desk.call("run_inference")
     answers = (*words(documents()), *words(trained), *words(refused), *words(served))

@@ -13,29 +13,21 @@ from typing import Any
 import jsonschema
 import pytest
 from conftest import Desk, desk_in
-from gated_runs import gated
+from gate_data import passing
 from sqlalchemy import bindparam, update
 
 from mcp_forecast.cli import main
 from mcp_forecast.settings import Settings
 from mcp_forecast_contracts.catalogue import documents
+from mcp_forecast_contracts.training import RunTrainingArguments
+from mcp_forecast_engine.errors import NotFound
+from mcp_forecast_engine.registry.scope import Scope
 from mcp_forecast_engine.runtime.ledger import RUN
 
 BOTH_DATABASES = True
-DAYS = [f"2025-{month:02d}-{day:02d}" for month in range(1, 7) for day in range(1, 29)]
-ROWS = [{"ds": ds, "y": float(place % 7)} for place, ds in enumerate(DAYS)]
-MORE = [*ROWS, *({"ds": f"2025-06-{day}", "y": 3.0} for day in (29, 30))]
+ROWS, MORE = passing(168), passing(170)
 # A run that has a result starts with it; a dataset is one, whatever it was used for.
 STARTS = {"inference_run": "forecast.json", "run": "result.json", "forecast_dataset": "dataset"}
-# What the judged run of this test names in its result alone: no row, plan or entry leads from there to the run.
-BY_RESULT = (
-    "dataset_manifest.json",
-    "train_build_request.json",
-    "resolved_plan.json",
-    "eval_report.json",
-    "evidence_pack.json",
-    "gate_receipt",
-)
 
 
 @dataclass(frozen=True)
@@ -70,8 +62,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     with desk_in(tmp_path_factory.mktemp("lineage")) as desk:
         data, newer = (done(desk, "register_dataset", rows=rows, freq="D")["dataset_id"] for rows in (ROWS, MORE))
         run = done(desk, "run_training", dataset_id=data, horizon=2, covariates=[])["run_id"]
-        assert "result" in desk.finish(run)["result"]
-        run = gated(desk, run)
+        assert desk.finish(run)["result"]["state"] == "PASS"
         bundle = done(desk, "publish_bundle", run_id=run, idempotency_key="p")["bundle_id"]
         forecast = done(desk, "run_inference", run_id=run, wait_s=25)["run_id"]
         by_bundle = done(desk, "run_inference", bundle_id=bundle, dataset_id=newer, wait_s=25)["run_id"]
@@ -117,8 +108,6 @@ def test_a_forecast_by_a_bundle_on_newer_data_names_both(line: Line) -> None:
 def test_any_ref_of_the_line_is_a_start_and_what_came_after_it_is_left_out(line: Line) -> None:
     whole = line.lineage(line.by_bundle)
     for name, node in whole.items():
-        if name in BY_RESULT:
-            continue
         found = line.lineage(node.get("digest", node.get("id")))
         assert next(iter(found)) == STARTS.get(name, name)
         assert "forecast.json" not in found or name in ("forecast.json", "inference_run")
@@ -126,6 +115,22 @@ def test_any_ref_of_the_line_is_a_start_and_what_came_after_it_is_left_out(line:
     assert set(line.lineage(whole["model.onnx"]["digest"])) == {
         "model.onnx", "run", "resolved_plan.json", "train_build_request.json", "dataset_manifest.json", "dataset",
     }  # fmt: skip
+
+
+def test_another_request_for_the_same_run_leads_to_it_although_no_document_names_it(line: Line) -> None:
+    engine = line.desk.app.engine
+    asked = RunTrainingArguments(dataset_id=line.data, horizon=2, covariates=[]).model_dump()
+    same = {
+        name: asked[name] for name in ("dataset_id", "horizon", "profile", "season_length", "test_windows", "budget")
+    }
+    other = engine.plan_training(requester="somebody-else", scope=Scope(), covariates=(), **same)
+    with line.desk.app.database.command() as connection:
+        run, created = engine.submit(connection, other, caller="somebody-else", now=1.0)
+    assert (run.run_id, created) == (line.run, False)
+    found = [node.name for node in engine.lineage(other.request.train_request_id)]
+    assert found == ["train_build_request.json", "dataset_manifest.json", "dataset"]
+    with pytest.raises(NotFound):
+        engine.lineage("treq_" + "0" * 24)
 
 
 def test_what_only_the_plan_of_a_run_names_is_found_by_it(line: Line) -> None:
@@ -279,7 +284,6 @@ def test_a_publication_that_the_storage_failed_is_exported_as_a_failure_before_t
 ) -> None:
     run = done(line.desk, "run_training", dataset_id=line.data, horizon=3, covariates=[])["run_id"]
     line.desk.finish(run)
-    run = gated(line.desk, run)
     packaged = line.desk.app.engine.shelf.prepare(run).packaged
     assert packaged is not None
     file = line.desk.app.engine.artifacts.path(packaged.manifest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from conftest import Desk
-from gated_runs import gated
 from test_registry_tools import Shop, blocked
 
 BOTH_DATABASES = True
@@ -11,7 +10,7 @@ BOTH_DATABASES = True
 
 def test_the_way_from_a_run_to_the_bundle_that_answers_and_back(desk: Desk) -> None:
     shop = Shop(desk)
-    runs = [gated(desk, shop.trained(horizon)) for horizon in (5, 6)]
+    runs = [shop.passed(horizon) for horizon in (5, 6)]
     packaged = desk.app.engine.shelf.prepare(runs[0]).packaged
     assert packaged is not None
     undo = blocked(desk.app.engine.artifacts.path(packaged.manifest))

@@ -104,6 +104,23 @@ def test_every_verdict_has_plain_words_and_its_reasons(verdict: str) -> None:
     assert "Error 4% below seasonal naive" in text
 
 
+def test_the_gate_says_pass_or_each_rule_that_was_broken_and_what_to_try() -> None:
+    passed = {"decision": "PASS", "profile": "default", "rules": [], "rules_kept": 11}
+    assert " ".join(printed(report.gate_report(passed)).split()) == (
+        "Gate: PASS It keeps every rule of the profile 'default'."
+    )
+    rule = {"rule": "skill_low", "passed": False, "measured": -0.2, "limit": {"min": 0.0}, "means": "lower end"}
+    failed = {**passed, "decision": "FAIL", "rules": [rule], "refinement": {"change": "try more models"}}
+    text = printed(report.gate_report(failed))
+    for part in (
+        "Gate: FAIL",
+        "never published",
+        "Rule skill_low (lower end) is -0.2, allowed: at least 0",
+        "try more",
+    ):
+        assert part in text
+
+
 def test_a_mean_stands_beside_medians_of_zero() -> None:
     series = {"unique_id": "a", "ds": ["1", "2"], "median": [0.0, 0.0], "mean": [0.41, 0.43],
               "lo-80": [0.0] * 2, "hi-80": [3.0] * 2}  # fmt: skip

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from conftest import desk_in
-from gated_runs import gated
-from test_registry_tools import ROWS, Shop
+from gate_data import passing
+from test_registry_tools import Shop
 
 # The files of a bundle; that these are all of them is a test of its own.
 FILES = (
@@ -30,13 +30,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 @pytest.fixture(scope="module")
 def short(shop: Shop) -> dict[str, Any]:
     """A published bundle of 7 days."""
-    return shop.done("publish_bundle", run_id=gated(shop.desk, shop.trained(7)))
+    return shop.done("publish_bundle", run_id=shop.passed(7))
 
 
 @pytest.fixture(scope="module")
 def long(shop: Shop) -> dict[str, Any]:
     """A published bundle of 14 days."""
-    return shop.done("publish_bundle", run_id=gated(shop.desk, shop.trained(14)))
+    return shop.done("publish_bundle", run_id=shop.passed(14))
 
 
 def test_a_scope_is_served_by_its_active_bundle_until_it_is_rolled_back(
@@ -126,8 +126,8 @@ def test_a_tenant_is_served_by_its_own_bundle_then_everybodys_then_the_fallback(
 
 
 def test_data_of_another_target_or_step_is_no_work_for_a_bundle(shop: Shop, short: dict[str, Any]) -> None:
-    renamed = [{"ds": row["ds"], "z": row["y"]} for row in ROWS]
-    yearly = [{"ds": f"{1900 + place}-01-01", "y": row["y"]} for place, row in enumerate(ROWS[:120])]
+    renamed = [{"ds": row["ds"], "z": row["y"]} for row in passing()]
+    yearly = [{"ds": f"{1900 + place}-01-01", "y": row["y"]} for place, row in enumerate(passing(120))]
     for rows, target, unmet in ((renamed, "z", "target"), (yearly, "y", "data_freq")):
         other = shop.desk.call("register_dataset", {"rows": rows, "target": target})["result"]["dataset_id"]
         error = shop.refused("run_inference", bundle_id=short["bundle_id"], dataset_id=other)
@@ -147,7 +147,7 @@ def test_a_run_a_bundle_and_a_scope_are_not_named_together(shop: Shop, short: di
 
 
 def test_the_forecast_of_a_run_that_failed_its_gate_says_so(shop: Shop) -> None:
-    run_id = gated(shop.desk, shop.trained(9), skill_low=-0.2)
+    run_id = shop.failed(9)
     made = shop.done("run_inference", run_id=run_id)["result"]
     assert made["model"]["gate"] == {"decision": "FAIL", "failed": ["skill_low"]}
     (warning,) = (text for text in made["warnings"] if "gate" in text)

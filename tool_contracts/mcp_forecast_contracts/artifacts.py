@@ -33,13 +33,7 @@ class ListArtifactsArguments(Arguments):
 class ArtifactAnswer(Answer):
     """Stored bytes, named by what they are and by their digest."""
 
-    name: Annotated[
-        str,
-        Field(
-            description="dataset.npz, preprocessing_report.json, preprocessing.json, evaluation.json, model.onnx, "
-            "result.json, forecast.json"
-        ),
-    ]
+    name: Annotated[str, Field(description="e.g. dataset.npz, evaluation.json, model.onnx, gate_receipt.json")]
     digest: str
     size: Annotated[int | None, Field(description="bytes; absent where they are gone")] = None
     media_type: str

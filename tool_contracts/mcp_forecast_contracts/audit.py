@@ -110,12 +110,12 @@ class LineageNode(Answer):
 class GetAuditTrailAnswer(Answer):
     """A page of the log, newest first, and how it is sealed."""
 
-    entries: list[AuditEntry]
+    entries: Annotated[list[AuditEntry], Field(description="calls, and changes in the server's life: tool `server`")]
     has_more: bool
     next_cursor: str | None = None
     total_entries: Annotated[int, Field(description="entries of the whole log")]
     unsealed: Annotated[int, Field(description="newest entries that no checkpoint covers yet")]
-    checkpoint: CheckpointAnswer | None = None
+    checkpoint: Annotated[CheckpointAnswer | None, Field(description="the newest signed one")] = None
     sealing: Annotated[dict[str, Any], Field(description="whether sealing works; if not, the reason and what helps")]
     verification: Verification | None = None
     lineage: Annotated[

@@ -96,9 +96,12 @@ class CompareRunsAnswer(Answer):
 
     baseline: str
     comparable: Annotated[bool, Field(description="false: at least one run could not be paired, see apart")]
-    apart: list[Apart]
+    apart: Annotated[list[Apart], Field(description="runs that could not be paired with the baseline")]
     best: Best
-    pairs: list[PairedSkill]
+    pairs: Annotated[
+        list[PairedSkill],
+        Field(description="each run against the baseline, on what both were tested on; not corrected for many runs"),
+    ]
     runs: list[ComparedRun]
     differences: Annotated[list[Difference], Field(description="only what differs")]
     differences_total: int | None = None

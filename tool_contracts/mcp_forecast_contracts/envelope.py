@@ -15,13 +15,11 @@ class ErrorBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     code: Code
     category: Category
-    disposition: Annotated[
-        Disposition, Field(description="retryable; terminal; outcome_unknown = retry only with the same key")
-    ]
-    retry_after_s: Annotated[float | None, Field(description="seconds to wait before a retry")] = None
-    message: Annotated[str, Field(description="what was found and what is allowed")]
+    disposition: Annotated[Disposition, Field(description="outcome_unknown: retry only with the same key")]
+    retry_after_s: Annotated[float | None, Field(description="before a retry")] = None
+    message: Annotated[str, Field(description="what was found, what is allowed")]
     field: Annotated[str | None, Field(description="the argument at fault")] = None
-    allowed: Annotated[list[str] | None, Field(description="what would have been accepted")] = None
+    allowed: Annotated[list[str] | None, Field(description="what is accepted")] = None
     next_step: Annotated[str, Field(description="the call or edit that helps")]
     details: Annotated[dict[str, Any] | None, Field(description="finer reason, correlation id")] = None
 
@@ -41,9 +39,9 @@ def envelope_schema(result: dict[str, Any]) -> dict[str, Any]:
             "ok": {"type": "boolean"},
             "result": result,
             "error": error_schema(),
-            "request_id": {"type": "string", "description": "names this call; new on every call"},
+            "request_id": {"type": "string", "description": "new on every call"},
             "replayed": {"type": "boolean", "description": "true: the stored answer of an earlier call"},
-            "replay_of": {"type": "string", "description": "request_id of that earlier call"},
+            "replay_of": {"type": "string", "description": "request_id of that call"},
             "warnings": {"type": "array", "items": {"type": "string"}},
         },
         "required": ["ok", "request_id", "replayed", "warnings"],

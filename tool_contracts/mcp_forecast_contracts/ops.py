@@ -47,7 +47,9 @@ class Work(Answer):
             "promotion_rejected: by policy; disagreements: of the checks below"
         ),
     ]
-    reconciliation: list[Reconciled]
+    reconciliation: Annotated[
+        list[Reconciled], Field(description="numbers told twice: by rows, and by events or entries never changed")
+    ]
     unexplained: Annotated[
         list[str], Field(description="what of the registry its events do not explain; empty: all is")
     ]

@@ -114,7 +114,10 @@ class PreprocessingAnswer(Answer):
     rows_before: int
     rows_after: Annotated[int, Field(description="the panel's steps, of all series together")]
     steps: list[StepAnswer]
-    changes: Annotated[list[ChangeAnswer], Field(description="the first of each step; the report artifact has more")]
+    changes: Annotated[
+        list[ChangeAnswer],
+        Field(description="the first of each step; no `before`: there was none; the report artifact has more"),
+    ]
     panel: PanelAnswer
     left_out: Annotated[list[str], Field(description="series without any target, the first ones")]
     left_out_total: int

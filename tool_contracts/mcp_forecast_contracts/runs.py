@@ -52,7 +52,7 @@ class RunAnswer(Answer):
     run_id: str
     kind: Kind
     state: State
-    attempt: Annotated[int, Field(description="times this run was asked for; above 1 after a reopening")]
+    attempt: Annotated[int, Field(description="times it was asked for; above 1: reopened")]
     progress: Progress
     created_at: str
     started_at: str | None = None
@@ -61,8 +61,8 @@ class RunAnswer(Answer):
     result: Annotated[
         dict[str, Any] | None,
         Field(
-            description="as stored. training: trust, tried, metrics, serving needs; inference: the forecast. The run's "
-            "warnings are in it; those beside it are about this request"
+            description="as stored. training: trust, gate, tried, serving; inference: the forecast. The run's warnings "
+            "are in it; those beside it are about this request"
         ),
     ] = None
     error: Annotated[RunError | None, Field(description="why the run failed, or waits; like error of an answer")] = None

@@ -73,8 +73,14 @@ class Answer(BaseModel):
 
 
 def flat_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema that is published: references inlined, titles and nulls dropped, JSON Schema 2020-12."""
+    """The schema that is published: references inlined, titles and nulls dropped, JSON Schema 2020-12.
+
+    Of arguments it has what a class says of itself; of answers, which every listing repeats, only what fields say.
+    """
     raw = model.model_json_schema(mode="validation")
+    if not issubclass(model, Arguments):
+        for described in (raw, *raw.get("$defs", {}).values()):
+            described.pop("description", None)
     flat: dict[str, Any] = _flat(raw, raw.get("$defs", {}))
     flat.pop("$defs", None)
     return flat

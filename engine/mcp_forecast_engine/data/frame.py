@@ -85,3 +85,8 @@ class Panel:
     def lengths(self) -> NDArray[np.int64]:
         """Steps per series, int64 (S)."""
         return np.diff(self.offsets)
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """The place of every row within its series, int64 (N), from 0."""
+        return np.arange(len(self.ds), dtype=np.int64) - np.repeat(self.offsets[:-1], self.lengths)

@@ -24,9 +24,8 @@ def mostly_zero(panel: Panel) -> float | None:
     if not seen.any() or np.any(panel.y[seen] < 0) or not np.any(panel.y[seen] > 0):
         return None
     zero = panel.y[seen] == 0
-    step = np.arange(len(panel.y)) - np.repeat(panel.offsets[:-1], panel.lengths)
     # Counted back from the end of each series, where they are likeliest to share their calendar.
-    place = (np.repeat(panel.lengths, panel.lengths) - step)[seen] % m
+    place = (np.repeat(panel.lengths, panel.lengths) - panel.steps)[seen] % m
     count, zeros = np.bincount(place, minlength=m), np.bincount(place, weights=zero, minlength=m)
     known = count >= _ENOUGH
     share = float(zero.mean())

@@ -64,7 +64,7 @@ class Backtest:
         plan = self.report.plan
         origins = origins_of(panel, plan)[plan.validation_windows :]
         scale = mase_scale(panel, plan, origins[0])
-        steps = {run.name: run.steps[plan.validation_windows :] for run in self.runs}
+        steps = {run.name: run.tested for run in self.runs}
         rows = {name: sum(step.point.size for step in of_arm) for name, of_arm in steps.items()}
         kept = kept_arms(rows, (self.report.chosen, BASELINE, ACTIVE))
         return write_predictions(
@@ -115,8 +115,8 @@ def backtest(
         plan=plan,
         series=len(np.unique(first.series)),
         scored_steps=int(first.observed.sum()),
-        first_test_ds=int(min(step.truth.ds.min() for step in runs[0].steps[plan.validation_windows :])),
-        last_test_ds=int(max(step.truth.ds.max() for step in runs[0].steps[plan.validation_windows :])),
+        first_test_ds=int(min(step.truth.ds.min() for step in runs[0].tested)),
+        last_test_ds=int(max(step.truth.ds.max() for step in runs[0].tested)),
         arms=arms,
         tried=choice.tried,
         comparisons=_comparisons(scored, choice.chosen, plan),
@@ -190,12 +190,9 @@ def _calibrated(
 ) -> tuple[ArmRun, ...]:
     seen = [seen_at(panel, origin, plan.horizon) for origin in origins]
     return tuple(
-        calibrate(
-            panel, arm.name, arm.spec, (arm.members, arm.weights, arm.rule),
-            paths=[*arm.paths, *paths[arm.name]], lookback=arm.lookback, windows=seen, origins=origins, plan=plan,
-        )
+        calibrate(panel, arm, paths=[*arm.paths, *paths[arm.name]], windows=seen, origins=origins, plan=plan)
         for arm in choice.arms
-    )  # fmt: skip
+    )
 
 
 def pieces(panel: Panel, budget: Budget) -> int:
@@ -237,7 +234,7 @@ def _parts(
     scored: dict[str, Scored], chosen: str, panel: Panel, plan: BacktestPlan, walked: ArmRun
 ) -> tuple[Part, ...]:
     """Where the arm to serve beats the baseline, and where reading covariates beats reading none (the same model)."""
-    stamps = np.concatenate([step.truth.ds[:, 0] for step in walked.steps[plan.validation_windows :]])
+    stamps = np.concatenate([step.truth.ds[:, 0] for step in walked.tested])
     phase = phase_of(stamps, panel.axis, plan.season_length)
     pairs = [(chosen, BASELINE)] if chosen != BASELINE else []
     pairs += [(name, TARGET_ONLY) for name in scored if reads_covariates(name)]
@@ -249,7 +246,7 @@ def _losses(
 ) -> Losses:
     """What other runs are compared with: the arm that would serve, and the baseline that every run has."""
     kept = {name: one for name, one in scored.items() if name in (chosen, BASELINE)}
-    ds = np.concatenate([step.truth.ds for step in walked.steps[plan.validation_windows :]])
+    ds = np.concatenate([step.truth.ds for step in walked.tested])
     return losses_of(kept, panel, origins=origins, ds=ds, samples=plan.bootstrap_samples, seed=plan.seed)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt, HistoryTooShort, PretrainedUnavailable
 from mcp_forecast_engine.evaluation.combining import Judge
-from mcp_forecast_engine.evaluation.members import Member
+from mcp_forecast_engine.evaluation.members import Member, history_before
 from mcp_forecast_engine.evaluation.parallel import each
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.evaluation.progress import Progress
@@ -20,7 +20,6 @@ from mcp_forecast_engine.evaluation.report import ArmReport
 from mcp_forecast_engine.evaluation.rolling import ArmRun, calibrate
 from mcp_forecast_engine.evaluation.trials import mase_scale, seen_at
 from mcp_forecast_engine.evaluation.walks import before_test, through_test
-from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.combination import combined
 from mcp_forecast_engine.models.spec import ForecastSpec, never_negative
 
@@ -67,10 +66,8 @@ def walk_champion(
         return f"the ACTIVE model is not compared: {refusal.message}"
     paths = [combined([path[k] for path in walked], arm.weights, arm.rule) for k in range(plan.windows)]
     seen = [seen_at(panel, origin, plan.horizon) for origin in origins]
-    run = calibrate(
-        panel, ACTIVE, spec, (arm.members, arm.weights, arm.rule), paths=paths, lookback=arm.lookback, windows=seen,
-        origins=origins, plan=plan,
-    )  # fmt: skip
+    own = replace(arm, name=ACTIVE, spec=spec)
+    run = calibrate(panel, own, paths=paths, windows=seen, origins=origins, plan=plan)
     count = plan.validation_windows
     first = next(origin for origin in origins if np.any(origin >= 0))
     judge = Judge(seen[:count], mase_scale(panel, plan, first), plan)
@@ -90,5 +87,5 @@ def _asked(panel: Panel, arm: ArmReport, plan: BacktestPlan, origins: Sequence[I
             if panel.roles.get(name) != role:
                 found = f"as {panel.roles[name]}" if name in panel.roles else "not at all"
                 return f"it reads {name!r} as {role}, which this run has {found}"
-    before = window_at(panel, origins[plan.validation_windows], plan.horizon).history
+    before = history_before(panel, origins[plan.validation_windows], plan.horizon)
     return replace(spec, nonnegative=never_negative(before))

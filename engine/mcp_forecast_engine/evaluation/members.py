@@ -42,6 +42,21 @@ class Member:
 
 
 @dataclass(frozen=True)
+class ArmModel:
+    """An arm's question and the members that answer it: their weights add up to 1, the rule makes their paths one.
+
+    lookback: steps that are read.
+    """
+
+    name: str
+    spec: ForecastSpec
+    members: tuple[Member, ...]
+    weights: tuple[float, ...]
+    rule: Rule
+    lookback: int
+
+
+@dataclass(frozen=True)
 class Walked:
     """A member's paths. paths: per window, (S', horizon), S' the series of the window. lookback: steps it read."""
 

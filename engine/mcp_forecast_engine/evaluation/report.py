@@ -10,11 +10,10 @@ from typing import Any
 from mcp_forecast_engine.evaluation.breakdown import DEFINITION as PARTS
 from mcp_forecast_engine.evaluation.breakdown import Part
 from mcp_forecast_engine.evaluation.losses import Losses
-from mcp_forecast_engine.evaluation.members import Member
+from mcp_forecast_engine.evaluation.members import ArmModel, Member
 from mcp_forecast_engine.evaluation.metrics import Metric
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.models.calibration import Spread
-from mcp_forecast_engine.models.combination import Rule
 from mcp_forecast_engine.models.scaling import Transform
 from mcp_forecast_engine.models.spec import QUANTILES, ForecastSpec
 
@@ -75,22 +74,15 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class ArmReport:
+class ArmReport(ArmModel):
     """One arm: what it read, its members with the settings chosen on validation, and its scores on the test windows.
 
-    weights: of the members, adding up to 1; rule: how their paths become one. lookback: steps that are read. phases:
-    places in the season of the first forecast step in the last windows.
+    phases: places in the season of the first forecast step in the last windows.
     validation_mase: scaled absolute error of the point path on the validation windows, by which arms are chosen.
     coverage_by_step: "80" and "95" to the coverage at each step ahead.
     """
 
-    name: str
     covariates: tuple[str, ...]
-    spec: ForecastSpec
-    members: tuple[Member, ...]
-    weights: tuple[float, ...]
-    rule: Rule
-    lookback: int
     phases: tuple[int, ...]
     validation_mase: float
     metrics: tuple[Metric, ...]
@@ -133,6 +125,12 @@ class ArmReport:
             "coverage_by_step": {k: [_number(x) for x in v] for k, v in self.coverage_by_step.items()},
             "intervals": self.intervals.to_dict(),
         }
+
+
+def chosen_arm(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The arm that a stored report says was chosen, as `ArmReport.to_dict` wrote it."""
+    arm: dict[str, Any] = next(arm for arm in plain["arms"] if arm["name"] == plain["chosen"])
+    return arm
 
 
 def read_arm(plain: Mapping[str, Any]) -> ArmReport:

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.data.intermittent import mostly_zero
 from mcp_forecast_engine.evaluation.adaptive import Issued, Step, issue, offsets_from, widened
-from mcp_forecast_engine.evaluation.members import Member
+from mcp_forecast_engine.evaluation.members import ArmModel
 from mcp_forecast_engine.evaluation.metrics import Scored, pinball
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES, BacktestPlan
 from mcp_forecast_engine.evaluation.report import Intervals
 from mcp_forecast_engine.evaluation.windows import Truth
 from mcp_forecast_engine.models.calibration import Spread, Unit
-from mcp_forecast_engine.models.combination import Rule
 from mcp_forecast_engine.models.features import Inputs, inputs_at, layout_for, phase_of
 from mcp_forecast_engine.models.scaling import Stillness, Transform
 from mcp_forecast_engine.models.spec import BASELINE_FAMILY, ForecastSpec
@@ -32,19 +31,13 @@ SPREADS: tuple[Spread, ...] = ("level", "change")
 
 
 @dataclass(frozen=True)
-class ArmRun:
+class ArmRun(ArmModel):
     """An arm after its walk: validation windows first, then the test windows.
 
     unit: what errors are measured in, on the last `measured` steps before an origin. plain: the median is the path
     itself, no bias of past errors is taken off.
     """
 
-    name: str
-    spec: ForecastSpec
-    members: tuple[Member, ...]
-    weights: tuple[float, ...]
-    rule: Rule
-    lookback: int
     plan: BacktestPlan
     unit: Unit
     measured: int
@@ -53,10 +46,15 @@ class ArmRun:
     issued: Issued
     phases: Integers
 
+    @property
+    def tested(self) -> tuple[Step, ...]:
+        """The test windows."""
+        return self.steps[self.plan.validation_windows :]
+
     def test(self, scale: Floats) -> Scored:
         """The test windows with intervals that knew only windows that had ended before."""
         v = self.plan.validation_windows
-        return scored(self.issued.since(v), self.steps[v:], v, self.plan, scale)
+        return scored(self.issued.since(v), self.tested, v, self.plan, scale)
 
     def intervals(self) -> Intervals:
         """Offsets for a forecast from the end of the data, from the errors of the last windows."""
@@ -77,21 +75,18 @@ class ArmRun:
 
 def calibrate(
     panel: Panel,
-    name: str,
-    spec: ForecastSpec,
-    mix: tuple[Sequence[Member], Sequence[float], Rule],
+    arm: ArmModel,
     *,
     paths: Sequence[Floats],
-    lookback: int,
     windows: Sequence[tuple[Integers, Truth]],
     origins: Sequence[Integers],
     plan: BacktestPlan,
 ) -> ArmRun:
     """Choose the unit of errors on the validation windows, then issue quantiles for every window."""
-    members, weights, rule = mix
-    measured = _measured_steps(lookback, spec.season_length, origins[0])
+    spec = arm.spec
+    measured = _measured_steps(arm.lookback, spec.season_length, origins[0])
     pasts = [_past(panel, spec, measured, origin) for origin in origins]
-    bare = [member.family for member in members] == [BASELINE_FAMILY]
+    bare = [member.family for member in arm.members] == [BASELINE_FAMILY]
     clipped = _never_negative(panel, origins)
     before = earlier_targets(panel, measured, origins[0])
     unit, plain = _choose_unit(
@@ -103,12 +98,12 @@ def calibrate(
     steps = _steps(paths, pasts, windows, unit, spec.season_length, clipped)
     stamps = [panel.ds[(panel.offsets[:-1] + origin)[origin >= 0]] for origin in origins[-plan.residual_windows :]]
     return ArmRun(
-        name=name,
+        name=arm.name,
         spec=spec,
-        members=tuple(members),
-        weights=tuple(weights),
-        rule=rule,
-        lookback=lookback,
+        members=arm.members,
+        weights=arm.weights,
+        rule=arm.rule,
+        lookback=arm.lookback,
         plan=plan,
         unit=unit,
         measured=measured,
@@ -142,10 +137,9 @@ def _measured_steps(read: int, season_length: int, first: Integers) -> int:
 
 def _never_negative(panel: Panel, origins: Sequence[Integers]) -> list[bool]:
     """Whether nothing below zero had been observed before each window, in any series: what a fit there would know."""
-    step = np.arange(len(panel.y)) - np.repeat(panel.offsets[:-1], panel.lengths)
     below = panel.observed & (panel.y < 0)
     first = np.full(len(panel.unique_id), len(panel.y))
-    np.minimum.at(first, np.repeat(np.arange(len(first)), panel.lengths)[below], step[below])
+    np.minimum.at(first, np.repeat(np.arange(len(first)), panel.lengths)[below], panel.steps[below])
     return [not np.any(first < origin) for origin in origins]
 
 

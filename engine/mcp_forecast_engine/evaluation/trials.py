@@ -17,12 +17,11 @@ from mcp_forecast_engine.data.intermittent import mostly_zero
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.candidates import Arm, Candidate
 from mcp_forecast_engine.evaluation.combining import Judge
-from mcp_forecast_engine.evaluation.members import Member, Walked
+from mcp_forecast_engine.evaluation.members import ArmModel, Member, Walked
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.evaluation.progress import Progress
 from mcp_forecast_engine.evaluation.walks import before_test
 from mcp_forecast_engine.evaluation.windows import Truth, truth_at, window_at
-from mcp_forecast_engine.models.combination import Rule
 from mcp_forecast_engine.models.spec import ForecastSpec, never_negative, spec_for
 from mcp_forecast_engine.models.table import MODELS
 from mcp_forecast_engine.models.windows import seasonal_change
@@ -35,18 +34,12 @@ MARGIN: Final = 0.02  # a gain on validation below this is no reason to read mor
 
 
 @dataclass(frozen=True)
-class ArmChoice:
-    """An arm after the validation windows: the question, members and weights, and the paths it walked there.
+class ArmChoice(ArmModel):
+    """An arm after the validation windows, and the paths it walked there.
 
     validation_mase is told; loss decides, and is the same but where the target is mostly zero (see `Judge`).
     """
 
-    name: str
-    spec: ForecastSpec
-    members: tuple[Member, ...]
-    weights: tuple[float, ...]
-    rule: Rule
-    lookback: int
     paths: tuple[Floats, ...]
     validation_mase: float
     loss: float

@@ -40,8 +40,7 @@ def window_at(panel: Panel, origin: Integers, horizon: int) -> Window:
     The history is a copy: no view through which a later value could be reached.
     """
     series = np.flatnonzero(origin >= 0).astype(np.int64)
-    step = np.arange(len(panel.ds)) - np.repeat(panel.offsets[:-1], panel.lengths)
-    keep = np.flatnonzero(step < np.repeat(origin, panel.lengths))
+    keep = np.flatnonzero(panel.steps < np.repeat(origin, panel.lengths))
     ahead = (panel.offsets[series] + origin[series])[:, None] + np.arange(horizon)
     known = [name for name, role in panel.roles.items() if role == "known_future"]
     history = Panel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,14 +11,18 @@ from mcp_forecast_engine.evaluation.losses import DEFINITIONS, read_losses
 from mcp_forecast_engine.evaluation.pairing import Pairing, pair
 from mcp_forecast_engine.evaluation.resampling import Skill
 from mcp_forecast_engine.factory.differing import differences
+from mcp_forecast_engine.factory.documents import Documents
+from mcp_forecast_engine.factory.evidence import evidence
 from mcp_forecast_engine.factory.winner import Winner, judged_by, winner_of
+from mcp_forecast_engine.runtime.run import Run
+from mcp_forecast_engine.store.artifacts import ArtifactStore
 
 SHOWN: Final = ("MASE", "WQL", "sMAPE", "MAE", "RMSE", "coverage_80", "coverage_95")
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A SUCCEEDED training run: its pinned plan, its result document and its evaluation, as stored."""
+    """A finished training run: its pinned plan, its result document and its evaluation, as stored."""
 
     run_id: str
     plan: Mapping[str, Any]
@@ -30,6 +34,15 @@ class TrainedRun:
         """The arm that was chosen, with its scores."""
         arms: list[dict[str, Any]] = self.evaluation["arms"]
         return next(arm for arm in arms if arm["name"] == self.evaluation["chosen"])
+
+
+def read_trained(runs: Iterable[Run], documents: Documents, artifacts: ArtifactStore) -> list[TrainedRun]:
+    """Runs with what they left. Raises NotFound, RunNotReady and RunFailed for any, then ArtifactCorrupt."""
+    found = [(run, documents.trained(run, field="run_ids")) for run in runs]
+    return [
+        TrainedRun(run.run_id, run.plan, document, evidence(document, artifacts)["evaluation"])
+        for run, document in found
+    ]
 
 
 def compare_runs(runs: Sequence[TrainedRun]) -> dict[str, Any]:

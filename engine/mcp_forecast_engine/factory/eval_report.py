@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, reads_covariates
+from mcp_forecast_engine.evaluation.champion import ACTIVE
+from mcp_forecast_engine.evaluation.report import chosen_arm
 from mcp_forecast_engine.factory.governance import Rule
 from mcp_forecast_engine.store.identity import digest, short_id
 
 SCHEMA: Final = "eval_report.v1"
 METRICS: Final = "metrics.v1"  # the definitions travel with the numbers; another definition is another version
-BASELINE: Final = "seasonal_naive"
-ACTIVE: Final = "active"
 
 
 def eval_report(
@@ -29,7 +30,7 @@ def eval_report(
     same again (run key, digests of manifests and profiles, seeds). guards: what was checked against leakage. factors:
     of the exported model's explanation, most important first.
     """
-    chosen = _arm(evaluation, evaluation["chosen"])
+    chosen = chosen_arm(evaluation)
     body = {
         "schema_version": SCHEMA,
         "metrics_version": METRICS,
@@ -45,9 +46,7 @@ def eval_report(
         "definitions": {metric["name"]: metric["definition"] for metric in chosen["metrics"]},
         "skill": _against(evaluation, chosen["name"], BASELINE),
         "against_active": _against(evaluation, chosen["name"], ACTIVE),
-        "uplift": [
-            c for c in evaluation["comparisons"] if c["against"] == "target_only" and c["arm"] != chosen["name"]
-        ],
+        "uplift": uplift(evaluation),
         "coverage_by_step": chosen["coverage_by_step"],
         "parts": evaluation["parts"],
         "factors": list(factors),
@@ -81,9 +80,10 @@ def measured(
     }
 
 
-def _arm(evaluation: Mapping[str, Any], name: str) -> dict[str, Any]:
-    arm: dict[str, Any] = next(arm for arm in evaluation["arms"] if arm["name"] == name)
-    return arm
+def uplift(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same model with covariates over without: what a combination gains has other reasons too."""
+    found: list[dict[str, Any]] = evaluation["comparisons"]
+    return [c for c in found if c["against"] == TARGET_ONLY and reads_covariates(c["arm"])]
 
 
 def _scores(arm: Mapping[str, Any]) -> dict[str, float | None]:

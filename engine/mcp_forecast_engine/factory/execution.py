@@ -11,12 +11,14 @@ from mcp_forecast_engine.data.derived import derived_names
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
-from mcp_forecast_engine.evaluation.candidates import TARGET_ONLY, reads_covariates
-from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
+from mcp_forecast_engine.evaluation.candidates import BASELINE
+from mcp_forecast_engine.evaluation.report import ArmReport, chosen_arm, read_arm
 from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.factory.bound import bound_columns
+from mcp_forecast_engine.factory.eval_report import uplift
 from mcp_forecast_engine.factory.examination import Examine
-from mcp_forecast_engine.factory.gathering import CLOCKED, Evidence
+from mcp_forecast_engine.factory.gathering import ASKED, CLOCKED, Evidence
+from mcp_forecast_engine.factory.lineage import stem
 from mcp_forecast_engine.factory.pins import Pins, read_pins
 from mcp_forecast_engine.factory.prepared import Prepared, prepare
 from mcp_forecast_engine.models.contract import contract_of
@@ -27,11 +29,8 @@ from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_o
 from mcp_forecast_engine.store.named_artifacts import COSTS, STEP_NAMES, media_type
 
 SHOWN: Final = ("MASE", "WQL", "sMAPE", "MAE", "RMSE")
-# The documents that a plan pins are files of the run too; the name of each, by the step that keeps it.
-PINNED: Final = {
-    "manifest": "dataset_manifest", "config": "training_config", "governance": "governance_profile",
-    "plan": "resolved_plan", "request": "train_build_request",
-}  # fmt: skip
+# The documents that a plan pins are files of the run too; the steps that keep them.
+PINNED: Final = ("manifest", "config", "governance", "plan", ASKED)
 
 
 def train(job: Job, artifacts: ArtifactStore, *, examine: Examine, cores: int = 1) -> bytes:
@@ -43,24 +42,23 @@ def train(job: Job, artifacts: ArtifactStore, *, examine: Examine, cores: int = 
     Every step reads what the one before it stored, so a resumed run takes the same path as an undisturbed one.
     """
     pins = read_pins(job.run, artifacts)
-    files = {step: job.step(step, partial(pins.documents.__getitem__, name)) for step, name in PINNED.items()}
+    files = {step: job.step(step, partial(pins.documents.__getitem__, stem(STEP_NAMES[step]))) for step in PINNED}
     job.progress(0, 0, "preparing the data")
     made = prepare(job.run.plan, artifacts)
     files |= _trained(job, made, pins, artifacts, cores)
-    model = files["train"] if "train" in files else files["refer"]
     evidence = Evidence(job, pins, files)
     job.progress(max(job.shown.total, 1), max(job.shown.total, 1), "fitted on the whole history; checking the evidence")
     evidence.guard(made, _budget(job.run.plan), artifacts, cores)
-    evidence.examine(lambda: examine(model, made.panel, job.run.plan["horizon"]))
+    evidence.examine(lambda: examine(evidence.model, made.panel, job.run.plan["horizon"]))
     gate = evidence.judge()
     job.ends_as = gate["decision"]
-    return canonical_bytes({**_document(made, job.run.plan, files), "gate": gate, "refs": _refs(evidence.refs, pins)})
+    document = _document(made, job.run.plan, files, evidence.model)
+    return canonical_bytes({**document, "gate": gate, "refs": _refs(evidence.refs, digest_of_bytes(files[ASKED]))})
 
 
-def _refs(found: dict[str, str], pins: Pins) -> dict[str, Any]:
-    """What a bundle and a lineage name; manifests are several where a run has several."""
+def _refs(found: dict[str, str], asked: str) -> dict[str, Any]:
+    """What a bundle and a lineage name; manifests are several where a run has several. asked: the request's digest."""
     named = {name: digest for name, digest in found.items() if name != "dataset_manifest"}
-    asked = digest_of_bytes(pins.documents["train_build_request"])
     return {**named, "train_build_request": asked, "dataset_manifests": [found["dataset_manifest"]]}
 
 
@@ -73,7 +71,7 @@ def _trained(job: Job, made: Prepared, pins: Pins, artifacts: ArtifactStore, cor
     job.step(COSTS, lambda: canonical_bytes({"cpu_s": {name: round(spent, 2) for name, spent in costs.items()}}))
     evaluation = read_canonical(files["evaluate"])
     files["predict"] = job.step("predict", lambda: artifacts.get(evaluation["predictions"]))
-    arm = read_arm(_chosen(evaluation))
+    arm = read_arm(chosen_arm(evaluation))
     # A pretrained model alone is kept by name: its step is another one, because the file is.
     step = "refer" if [member.family for member in arm.members] == ["pretrained"] else "train"
     files[step] = job.step(step, lambda: _export(made.panel, arm, made.dataset, cores))
@@ -117,11 +115,10 @@ def _export(panel: Panel, arm: ArmReport, dataset: Dataset, cores: int) -> bytes
     return export_model(model, contract_of(model, panel, schema=schema))
 
 
-def _document(made: Prepared, plan: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+def _document(made: Prepared, plan: dict[str, Any], files: dict[str, bytes], model: bytes) -> dict[str, Any]:
     panel, dataset = made.panel, made.dataset
     evaluation, preprocessing = read_canonical(files["evaluate"]), read_canonical(files["preprocess"])
-    chosen = _chosen(evaluation)
-    model = files["train"] if "train" in files else files["refer"]
+    chosen = chosen_arm(evaluation)
     return {
         "kind": "training",
         "trust": _trust(evaluation, chosen),
@@ -129,7 +126,7 @@ def _document(made: Prepared, plan: dict[str, Any], files: dict[str, bytes]) -> 
         "choice": evaluation["choice"],
         "tried": [_line(arm) for arm in evaluation["arms"]],
         "models": [_model(line) for line in evaluation["tried"]],
-        "uplift": [_compared(c) for c in evaluation["comparisons"] if _is_uplift(c)],
+        "uplift": [_compared(c) for c in uplift(evaluation)],
         "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in (*SHOWN, "coverage_80")},
         "serving": {
             "horizon": plan["horizon"],
@@ -160,16 +157,11 @@ def _document(made: Prepared, plan: dict[str, Any], files: dict[str, bytes]) -> 
     }  # fmt: skip
 
 
-def _chosen(evaluation: dict[str, Any]) -> dict[str, Any]:
-    arm: dict[str, Any] = next(arm for arm in evaluation["arms"] if arm["name"] == evaluation["chosen"])
-    return arm
-
-
 def _trust(evaluation: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
     """The verdict with its reasons, and the figures behind it."""
     judged, scores = evaluation["trust"], {m["name"]: m["value"] for m in chosen["metrics"]}
     against = [c for c in evaluation["comparisons"] if (c["arm"], c["metric"]) == (chosen["name"], "MASE")]
-    skill = next((c for c in against if c["against"] == "seasonal_naive"), None)
+    skill = next((c for c in against if c["against"] == BASELINE), None)
     return {
         "verdict": judged["verdict"],
         "reasons": [_told(reason) for reason in judged["reasons"]],
@@ -204,11 +196,6 @@ def _line(arm: dict[str, Any]) -> dict[str, Any]:
         "coverage_80": _short(scores.get("coverage_80")),
         "coverage_95": _short(scores.get("coverage_95")),
     }
-
-
-def _is_uplift(comparison: dict[str, Any]) -> bool:
-    """The same model with covariates over without: what a combination gains has other reasons too."""
-    return comparison["against"] == TARGET_ONLY and reads_covariates(comparison["arm"])
 
 
 def _model(tried: dict[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ MEANING: Final[dict[Rule, str]] = {
     "units": "test windows, or series where there are many, that the intervals rest on",
     "coverage_80": "share of the truth inside the 80 % intervals",
     "coverage_95": "share of the truth inside the 95 % intervals",
-    "leaks": "guards against leakage that were violated",
+    "leaks": "guards against leakage that did not pass, a look ahead that was asked for among them",
     "replay_difference": "largest difference of a replayed forecast, in units of the target",
     "active_high": "upper end of the 95 % interval of the share of MASE saved against the ACTIVE bundle",
     "factors": "factors that the explanation names",
@@ -84,7 +84,7 @@ MEANING: Final[dict[Rule, str]] = {
     "latency_ms": "median time of a forecast of one series by the exported model, ms",
 }
 _REMEDIES: Final[dict[Rule, tuple[dict[str, Any], str]]] = {
-    "leaks": ({}, "drop the columns and rows that the guards name, then train again"),
+    "leaks": ({}, "fill gaps from what came before them (causal), then train again"),
     "replay_difference": ({}, "report it: the same work gave other numbers"),
     "units": ({}, "send more history or more series, or ask for a shorter horizon"),
     "skill_low": ({"budget": "large"}, "try more models"),

@@ -8,12 +8,14 @@ from typing import Any, Final
 from mcp_forecast_engine.data.derived import derived_names
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.evaluation.budget import Budget
+from mcp_forecast_engine.evaluation.report import chosen_arm
 from mcp_forecast_engine.factory.eval_report import eval_report, measured
 from mcp_forecast_engine.factory.examination import Examination
 from mcp_forecast_engine.factory.gates import judge
 from mcp_forecast_engine.factory.leakage import STAGE, check_evaluation
 from mcp_forecast_engine.factory.leakage_blind import source_of
 from mcp_forecast_engine.factory.leakage_data import check_columns, check_labels, check_manifest
+from mcp_forecast_engine.factory.lineage import stem
 from mcp_forecast_engine.factory.pins import Pins
 from mcp_forecast_engine.factory.plan import BASE_SEED
 from mcp_forecast_engine.factory.prepared import Prepared
@@ -22,30 +24,26 @@ from mcp_forecast_engine.factory.train_request import stage_seed
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest_of_bytes, read_canonical
+from mcp_forecast_engine.store.named_artifacts import STEP_NAMES
 
-# What a piece of evidence is called, by the step that left it.
-NAMES: Final = {
-    "manifest": "dataset_manifest", "config": "training_config", "governance": "governance_profile",
-    "plan": "resolved_plan", "preprocess": "preprocessing", "evaluate": "evaluation", "predict": "predictions",
-    "train": "model", "refer": "model", "explain": "explanation", "guard": "leakage", "report": "eval_report",
-    "record": "execution_record", "pack": "evidence_pack", "gate": "gate_receipt",
-}  # fmt: skip
 # What the clock measured, and who asked first, is no evidence: their bytes differ where nothing else does.
 CLOCKED: Final = "measure"
+ASKED: Final = "request"
 
 
 class Evidence:
-    """The files that a run left so far, by step; every method adds to them."""
+    """The files that a run left so far, by step; every method adds to them. model: as exported."""
 
     def __init__(self, job: Job, pins: Pins, files: dict[str, bytes]) -> None:
         self._job, self._pins, self._files = job, pins, files
-        self._model = files["train"] if "train" in files else files["refer"]
+        self.model = files["train"] if "train" in files else files["refer"]
         self._evaluation = read_canonical(files["evaluate"])
 
     @property
     def refs(self) -> dict[str, str]:
-        """The digest of every piece of evidence, by its name."""
-        return {NAMES[step]: digest_of_bytes(data) for step, data in self._files.items() if step in NAMES}
+        """The digest of every piece of evidence, by the name of its file without the ending."""
+        kept = {step: data for step, data in self._files.items() if step not in (CLOCKED, ASKED)}
+        return {stem(STEP_NAMES[step]): digest_of_bytes(data) for step, data in kept.items()}
 
     def guard(self, made: Prepared, budget: Budget, artifacts: ArtifactStore, cores: int) -> None:
         """Check that no future was let in. Raises CorridorRefused (LEAKAGE_GUARD_VIOLATION) with the guard's name."""
@@ -82,7 +80,7 @@ class Evidence:
         report = read_canonical(self._files["report"])
         gate = judge(
             measured(
-                report, model_bytes=len(self._model), latency_ms=read_canonical(self._files[CLOCKED])["latency_ms"],
+                report, model_bytes=len(self.model), latency_ms=read_canonical(self._files[CLOCKED])["latency_ms"],
                 replay_difference=read_canonical(self._files["guard"])["replay_difference"],
             ),
             self._pins.governance, asked,
@@ -96,20 +94,24 @@ class Evidence:
         refined = {} if gate.refinement is None else {"refinement": dict(gate.refinement)}
         return {**shown, "rules": kept["rules"], **refined}
 
+    @property
+    def _seeds(self) -> dict[str, int]:
+        """Of the stages that draw; models draw the same numbers in every run, by seeds of their own."""
+        return {STAGE: stage_seed(self._pins.request.run_key, STAGE, BASE_SEED)}
+
     def _checked(self, made: Prepared, budget: Budget, artifacts: ArtifactStore, cores: int) -> dict[str, Any]:
         plan, panel = self._job.run.plan, made.panel
         raw = made.registered(artifacts)
         derived = derived_names(plan, panel.axis.freq)
-        chosen = next(arm for arm in self._evaluation["arms"] if arm["name"] == self._evaluation["chosen"])
         checked = check_evaluation(
             source_of(made.dataset.frame, plan, panel), panel, self._evaluation, self._files["predict"],
             budget=budget, depth=self._pins.governance.replay,
-            seed=stage_seed(self._pins.request.run_key, STAGE, BASE_SEED), cores=cores,
+            seed=self._seeds[STAGE], cores=cores,
         )  # fmt: skip
         guards = (
             check_labels(raw, self._pins.manifest, panel),
             check_manifest(self._pins.manifest, raw, panel, plan),
-            check_columns(panel, chosen["covariates"], plan["horizon"], derived=derived),
+            check_columns(panel, chosen_arm(self._evaluation)["covariates"], plan["horizon"], derived=derived),
             *checked.guards,
         )
         return {
@@ -137,8 +139,9 @@ class Evidence:
         )
 
     def _record(self) -> dict[str, Any]:
-        split = self._evaluation["plan"]
-        return execution_record(self._pins.request, split=split, base_seed=BASE_SEED, refs=self.refs)
+        return execution_record(
+            self._pins.request, split=self._evaluation["plan"], base_seed=BASE_SEED, seeds=self._seeds, refs=self.refs
+        )
 
     def _step(self, name: str, make: Callable[[], bytes]) -> None:
         self._files[name] = self._job.step(name, make)

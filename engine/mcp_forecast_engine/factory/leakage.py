@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.evaluation.budget import Budget
+from mcp_forecast_engine.evaluation.champion import ACTIVE
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of
 from mcp_forecast_engine.evaluation.predictions import read_predictions
 from mcp_forecast_engine.evaluation.report import read_arm
@@ -43,10 +44,10 @@ def check_evaluation(
 ) -> Checked:
     """The guards over an evaluation as stored: `evaluation.json` as values, and its predictions as Parquet.
 
-    panel: with the roles that the run used. seed: of the noise, `stage_seed(run_key, STAGE, plan.seed)`.
+    panel: with the roles that the run used. seed: of the noise, `stage_seed(run_key, STAGE, plan.BASE_SEED)`.
     """
     plan = BacktestPlan(**document["plan"])
-    arms = [read_arm(arm) for arm in document["arms"] if arm["name"] in (document["chosen"], "active")]
+    arms = [read_arm(arm) for arm in document["arms"] if arm["name"] in (document["chosen"], ACTIVE)]
     windows = check_windows(plan, origins_of(panel, plan), panel, arms)
     evidence = check_evidence(document, predictions, panel, source.frame)
     try:

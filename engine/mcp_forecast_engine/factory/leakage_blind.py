@@ -18,7 +18,7 @@ from mcp_forecast_engine.evaluation.champion import ACTIVE
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, cutoffs_of, origins_of
 from mcp_forecast_engine.evaluation.predictions import Stored
 from mcp_forecast_engine.evaluation.progress import Progress
-from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
+from mcp_forecast_engine.evaluation.report import ArmReport, chosen_arm, read_arm
 from mcp_forecast_engine.evaluation.rolling import calibrate
 from mcp_forecast_engine.evaluation.trials import seen_at
 from mcp_forecast_engine.evaluation.walks import renewed_at, replayed
@@ -92,7 +92,7 @@ def check_blind(
     quantiles issued for these, a middle and the last one, must be the same bytes as those stored. budget: the run's;
     with it the whole choice is repeated too. document: the evaluation as stored.
     """
-    plan, arm = BacktestPlan(**document["plan"]), read_arm(_chosen(document))
+    plan, arm = BacktestPlan(**document["plan"]), read_arm(chosen_arm(document))
     origins, cutoffs = origins_of(panel, plan), cutoffs_of(panel, plan)
     found = _Findings()
     if arm.name not in predictions:
@@ -173,7 +173,7 @@ def _changed_before(panel: Panel, scrambled: Panel, cutoffs: Integers, found: _F
     if not same or not np.array_equal(panel.ds, scrambled.ds):
         found.texts.append("the series and steps of the panel follow from later values")
         return 0
-    early = _steps(panel) < np.repeat(cutoffs, panel.lengths)
+    early = panel.steps < np.repeat(cutoffs, panel.lengths)
     targets = early & (panel.y != scrambled.y)
     measured = int((targets & panel.observed).sum())
     others = {"marks of what was observed": early & (panel.observed != scrambled.observed)}
@@ -209,16 +209,12 @@ def _spliced(panel: Panel, scrambled: Panel, cutoffs: Integers) -> Panel:
     """The panel up to the cutoffs (S), scrambled from there on."""
     if len(scrambled.y) != len(panel.y):
         return panel
-    early = _steps(panel) < np.repeat(cutoffs, panel.lengths)
+    early = panel.steps < np.repeat(cutoffs, panel.lengths)
     covariates = {
         name: np.where(early, values, scrambled.covariates[name]) if panel.roles[name] == "historical" else values
         for name, values in panel.covariates.items()
     }
     return replace(panel, y=np.where(early, panel.y, scrambled.y), covariates=covariates)
-
-
-def _steps(panel: Panel) -> Integers:
-    return np.asarray(np.arange(len(panel.ds)) - np.repeat(panel.offsets[:-1], panel.lengths), np.int64)
 
 
 def _replay(
@@ -241,11 +237,9 @@ def _replay(
         found.compare(f"the forecast of test window {window - v + 1} changes", path, paths[window - v])
     before = [combined([own[k] for own, _ in walked], arm.weights, arm.rule) for k in range(v)]
     for window in sorted({*asked, v + plan.test_windows // 2, plan.windows - 1}):
-        run = calibrate(
-            blind.at(window), arm.name, arm.spec, (arm.members, arm.weights, arm.rule), paths=[*before, *paths],
-            lookback=arm.lookback, windows=[seen_at(blind.at(window), origin, plan.horizon) for origin in origins],
-            origins=origins, plan=plan,
-        )  # fmt: skip
+        shown = blind.at(window)
+        seen = [seen_at(shown, origin, plan.horizon) for origin in origins]
+        run = calibrate(shown, arm, paths=[*before, *paths], windows=seen, origins=origins, plan=plan)
         told = f"the quantiles of test window {window - v + 1} change"
         found.compare(told, run.issued.quantiles[window], issued[window - v])
 
@@ -270,8 +264,3 @@ def _decided_otherwise(again: Choice, document: Mapping[str, Any]) -> Iterator[s
                 yield f"{name} would have had other {what}"
     if canonical_bytes([line.to_dict() for line in again.tried]) != canonical_bytes(document["tried"]):
         yield "the models tried would have had other errors or weights"
-
-
-def _chosen(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    arm: Mapping[str, Any] = next(arm for arm in document["arms"] if arm["name"] == document["chosen"])
-    return arm

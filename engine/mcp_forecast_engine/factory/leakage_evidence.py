@@ -13,6 +13,8 @@ from mcp_forecast_engine.data.frame import Frame, Panel
 from mcp_forecast_engine.data.merging import on_grid
 from mcp_forecast_engine.data.profile import time_text
 from mcp_forecast_engine.errors import ArtifactCorrupt
+from mcp_forecast_engine.evaluation.candidates import BASELINE
+from mcp_forecast_engine.evaluation.champion import ACTIVE
 from mcp_forecast_engine.evaluation.comparison import compare
 from mcp_forecast_engine.evaluation.metrics import Scored, all_metrics, coverage_by_step
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of
@@ -41,7 +43,7 @@ def check_evidence(document: Mapping[str, Any], predictions: bytes, panel: Panel
     found = [*_unmeasured(first, panel, frame, document)]
     figures = list(_figures(document, arms))
     found += [text for text, told, made in figures if not _same(told, made)]
-    missing = {document["chosen"], *(name for name in ("seasonal_naive", "active") if _has(document, name))} - set(arms)
+    missing = {document["chosen"], *(name for name in (BASELINE, ACTIVE) if _has(document, name))} - set(arms)
     found += [f"no predictions of {name} are stored" for name in sorted(missing)]
     return GuardResult(
         "evidence",

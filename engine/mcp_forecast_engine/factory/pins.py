@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from mcp_forecast_engine import ENGINE_RELEASE
 from mcp_forecast_engine.errors import ArtifactCorrupt, CorridorRefused
-from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
+from mcp_forecast_engine.evaluation.report import ArmReport, chosen_arm, read_arm
 from mcp_forecast_engine.factory.governance import GovernanceProfile, read_profile
 from mcp_forecast_engine.factory.manifest import DatasetManifest, read_manifest
-from mcp_forecast_engine.factory.train_request import SCHEMA, TrainBuildRequest
+from mcp_forecast_engine.factory.train_request import TrainBuildRequest, admit
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest_of_bytes, read_canonical
@@ -41,8 +41,8 @@ def read_pins(run: Run, artifacts: ArtifactStore) -> Pins:
     plan = run.plan
     if "request" not in plan:
         raise CorridorRefused("REQUEST_INVALID", "the plan is of an older release", field="plan", next_step=_AGAIN)
-    request = _request_of(run)
     documents = {name: _document(name, plan["refs"], artifacts) for name in _UNRESOLVED}
+    request = _request_of(run, documents["train_build_request"])
     body = {name: value for name, value in plan.items() if name not in _BESIDE}
     resolved = canonical_bytes({"schema_version": "resolved_train_plan.v1", **body})
     if digest_of_bytes(resolved) != plan["refs"]["resolved_plan"]:
@@ -57,14 +57,12 @@ def read_pins(run: Run, artifacts: ArtifactStore) -> Pins:
     return Pins(request, manifest, governance, champion, documents)
 
 
-def _request_of(run: Run) -> TrainBuildRequest:
-    provenance = {"requester": run.caller or "unknown", "trigger": "call", "publish_allowed": True}
-    request = TrainBuildRequest.model_validate(
-        {"schema_version": SCHEMA, **run.plan["request"], "provenance": provenance}
-    )
-    if request.run_key != run.run_key:
+def _request_of(run: Run, data: bytes) -> TrainBuildRequest:
+    """The request that led to the run, with who asked and whether the result may be published. data: as stored."""
+    request = admit(read_canonical(data))
+    if request.run_key != run.run_key or request.identity() != run.plan["request"]:
         raise CorridorRefused(
-            "RUN_KEY_PAYLOAD_MISMATCH", f"the plan has run key {request.run_key}, {run.run_id} has {run.run_key}",
+            "RUN_KEY_PAYLOAD_MISMATCH", f"the request has run key {request.run_key}, {run.run_id} has {run.run_key}",
             field="run_key", next_step=_AGAIN,
         )  # fmt: skip
     if request.code_release_id != ENGINE_RELEASE:
@@ -110,7 +108,7 @@ def _champion(named: dict[str, Any] | None, artifacts: ArtifactStore) -> ArmRepo
     if named is None:
         return None
     evaluation = read_canonical(artifacts.get(named["evaluation"]))
-    return read_arm(next(arm for arm in evaluation["arms"] if arm["name"] == evaluation["chosen"]))
+    return read_arm(chosen_arm(evaluation))
 
 
 _UNRESOLVED: Final = {

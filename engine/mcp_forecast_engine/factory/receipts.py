@@ -8,24 +8,27 @@ from typing import Any, Final
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.factory.gates import Gate
 from mcp_forecast_engine.factory.governance import GovernanceProfile
-from mcp_forecast_engine.factory.train_request import TrainBuildRequest, stage_seed
+from mcp_forecast_engine.factory.train_request import SEED_RECIPE, TrainBuildRequest
 from mcp_forecast_engine.store.identity import digest
 
-STAGES: Final = ("preprocess", "tune", "fit", "bootstrap", "replay")
 # Without these there is no evidence.
 EVIDENCE: Final = ("evaluation", "predictions", "model", "explanation", "leakage", "eval_report", "execution_record")
 
 
 def execution_record(
-    request: TrainBuildRequest, *, split: Mapping[str, Any], base_seed: int, refs: Mapping[str, str]
-) -> dict[str, Any]:
-    """How the run was done: its split, its seeds, and the digest of everything it started from."""
+    request: TrainBuildRequest, *, split: Mapping[str, Any], base_seed: int, seeds: Mapping[str, int],
+    refs: Mapping[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    """How the run was done: its split, its seeds, and the digest of everything it rests on so far.
+
+    seeds: by stage, of those that drew numbers of this run's own.
+    """
     return {
         "schema_version": "execution_record.v1",
         "run_key": request.run_key,
         "split_strategy": {"kind": "rolling_origin", "embargo_steps": split["horizon"], **split},
-        "seed_policy": {"recipe": "stage_seed.v1", "base_seed": base_seed},
-        "stage_seeds": {stage: stage_seed(request.run_key, stage, base_seed) for stage in STAGES},
+        "seed_policy": {"recipe": SEED_RECIPE, "base_seed": base_seed},
+        "stage_seeds": dict(seeds),
         "dataset_manifest_refs": list(request.dataset_manifest_refs),
         "training_config_ref": request.training_config_ref,
         "governance_profile_ref": request.governance_profile_ref,

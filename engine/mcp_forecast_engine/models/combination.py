@@ -123,8 +123,7 @@ def last_steps(g: Graph, source: str, size: int, kept: int) -> str:
     """The last steps, `kept` of `size`, of (batch, size[, columns])."""
     if kept == size:
         return source
-    start, end, axis = ([size - kept], [size], [1])
-    return g.node("Slice", source, *(g.constant(value, np.int64) for value in (start, end, axis)))
+    return g.part(source, size - kept, size)
 
 
 def _columns(g: Graph, source: str, places: list[int], size: int, *, axis: int) -> str:

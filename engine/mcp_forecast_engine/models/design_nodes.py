@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from mcp_forecast_engine.models.basis import Basis
@@ -10,6 +11,8 @@ from mcp_forecast_engine.models.design import Design, block_means
 from mcp_forecast_engine.models.features import Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
 
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 _F32 = np.float32
 
 
@@ -57,7 +60,12 @@ def write_basis(g: Graph, source: str, basis: Basis, first: int, *, axis: int) -
         hinge = g.node("Relu", g.node("Sub", value, g.constant(basis.knot, _F32)))
         parts.append(g.node("Mul", hinge, g.constant(basis.factor, _F32)))
     if len(basis.level_source):
-        value = g.node("Gather", source, g.constant(basis.level_source + first, np.int64), axis=axis)
-        gap = g.node("Abs", g.node("Sub", value, g.constant(basis.level, _F32)))
-        parts.append(g.cast(g.node("Less", gap, g.constant(basis.half_gap, _F32)), TensorProto.FLOAT))
+        parts.append(write_levels(g, source, basis.level_source + first, basis.level, basis.half_gap, axis=axis))
     return g.node("Concat", *parts, axis=axis) if len(parts) > 1 else parts[0]
+
+
+def write_levels(g: Graph, source: str, places: Integers, level: Floats, half_gap: Floats, *, axis: int) -> str:
+    """Floats, 1 where the value at each of the places is within half a gap of its level; all three (K)."""
+    value = g.node("Gather", source, g.constant(places, np.int64), axis=axis)
+    gap = g.node("Abs", g.node("Sub", value, g.constant(level, _F32)))
+    return g.cast(g.node("Less", gap, g.constant(half_gap, _F32)), TensorProto.FLOAT)

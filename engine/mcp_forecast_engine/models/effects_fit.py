@@ -12,6 +12,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.basis import Basis
 from mcp_forecast_engine.models.features import Layout, phase_of
 from mcp_forecast_engine.models.regression import factor_of
+from mcp_forecast_engine.models.scaling import LOG_UNIT
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -20,7 +21,6 @@ Integers = NDArray[np.int64]
 _OWN_RIDGE = 0.1
 # What holds back a group's departure, in parts of the usual series: groups are of several, and differ if they do.
 _KIN = 0.3
-LOG_UNIT = 0.1
 MOST_HARMONICS = 12
 
 

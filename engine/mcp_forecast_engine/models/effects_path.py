@@ -12,10 +12,10 @@ from onnx import TensorProto
 from mcp_forecast_engine.models.array_tensor import ArrayTensor, array
 from mcp_forecast_engine.models.basis import Basis
 from mcp_forecast_engine.models.design_nodes import write_basis
-from mcp_forecast_engine.models.effects_fit import LOG_UNIT
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
 from mcp_forecast_engine.models.graph_scan import graph_tensor, written
+from mcp_forecast_engine.models.scaling import LOG_UNIT
 from mcp_forecast_engine.models.static_groups import Grouping
 from mcp_forecast_engine.models.tensor import Tensor
 
@@ -57,7 +57,7 @@ class EffectsPath:
         total, season = self._steps, self.waves.shape[1]
         parts = []
         if season:
-            profile = graph.node("MatMul", _part(graph, own, 0, season), graph.constant(self.waves.T, np.float64))
+            profile = graph.node("MatMul", graph.part(own, 0, season), graph.constant(self.waves.T, np.float64))
             first = graph.node("Unsqueeze", ports.phase, graph.constant([1], np.int64))
             step = graph.node("Add", first, graph.constant(np.arange(total)[None], np.int64))
             step = graph.node("Mod", step, graph.constant(len(self.waves), np.int64))
@@ -66,7 +66,7 @@ class EffectsPath:
             both = graph.node("Concat", ports.cov_hist, ports.cov_future, axis=1)
             expanded = graph.cast(write_basis(graph, both, self.drivers, 0, axis=2), TensorProto.DOUBLE)
             weight = graph.node(
-                "Unsqueeze", _part(graph, own, season, season + self.drivers.size), graph.constant([2], np.int64)
+                "Unsqueeze", graph.part(own, season, season + self.drivers.size), graph.constant([2], np.int64)
             )
             parts.append(graph.node("Squeeze", graph.node("MatMul", expanded, weight), graph.constant([2], np.int64)))
         target = graph_tensor(graph, graph.cast(ports.target, TensorProto.DOUBLE))
@@ -74,7 +74,7 @@ class EffectsPath:
 
         known = replace(target, name=graph.cast(count, TensorProto.DOUBLE))
         added: list[Tensor] = [replace(target, name=part) for part in parts]
-        slope = replace(target, name=_part(graph, own, self.table.shape[1] - 1, self.table.shape[1]))
+        slope = replace(target, name=graph.part(own, self.table.shape[1] - 1, self.table.shape[1]))
         return written(self._path(target, known, added, slope))
 
     @property
@@ -127,8 +127,3 @@ class EffectsPath:
             return strange
         known = g.node("Greater", ports.series, g.constant(-1, np.int64))
         return g.node("Where", known, ports.series, strange)
-
-
-def _part(g: Graph, source: str, start: int, stop: int) -> str:
-    ends = (g.constant([value], np.int64) for value in (start, stop, 1))
-    return g.node("Slice", source, *ends)

@@ -95,11 +95,7 @@ def gather(
         panel, wide, until=until, by_season=recipe.aligned, phases=phases, by_series=recipe.local is not None, thin=thin
     )
     rows, targets, usable, growth = _read(panel, windows, layout, design, recipe.transform, yard, dtype=dtype)
-    # A flat lookback has no units of its own: it would drown the others. Where all are flat before `learn`, they stay:
-    # a product on the shelf for a week, after a year of zeros, has nothing else to be fitted on at first.
-    early = windows.origin + spec.horizon <= learn[windows.series]
-    kept = usable if usable[early].any() else usable | early
-    kept = kept if kept.any() else np.ones(len(kept), bool)
+    kept = _kept(usable, windows.origin + spec.horizon <= learn[windows.series])
     first = np.full(len(panel.unique_id), np.iinfo(np.int64).max // 2)
     np.minimum.at(first, windows.series, windows.origin)
     return Examples(
@@ -115,6 +111,16 @@ def gather(
         first=first,
         growth=growth[kept],
     )
+
+
+def _kept(usable: Booleans, early: Booleans) -> Booleans:
+    """The windows to fit on. usable: those with units of their own; early: those that end before constants do.
+
+    A flat lookback would drown the others. Where all are flat early on, they stay: a product on the shelf for a week,
+    after a year of zeros, has nothing else to be fitted on at first.
+    """
+    kept = usable if usable[early].any() else usable | early
+    return kept if kept.any() else np.ones(len(kept), bool)
 
 
 def phases_after(panel: Panel, spec: ForecastSpec, series: Integers, origin: Integers) -> Integers:

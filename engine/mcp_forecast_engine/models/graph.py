@@ -71,6 +71,14 @@ class Graph:
         """Average over an axis."""
         return self.node("ReduceMean", source, self.constant([axis], np.int64), keepdims=int(keep))
 
+    def part(self, source: str, start: int, stop: int) -> str:
+        """The numbers from `start` up to `stop` of the second axis, as a slice counts them."""
+        return self.node("Slice", source, *(self.constant([value], np.int64) for value in (start, stop, 1)))
+
+    def last(self, source: str, count: int) -> str:
+        """The last numbers of the second axis."""
+        return self.part(source, -count, np.iinfo(np.int64).max)
+
     def asinh(self, source: str) -> str:
         """Inverse hyperbolic sine of doubles: sign(x) log(|x| + sqrt(x² + 1)).
 

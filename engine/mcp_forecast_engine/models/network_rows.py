@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.design import block_means
+from mcp_forecast_engine.models.design_nodes import write_levels
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.graph import Graph, Ports
 from mcp_forecast_engine.models.levels import levels_of
@@ -56,9 +57,7 @@ class Columns:
             value = g.node("Gather", source, g.constant(self.source, np.int64), axis=axis)
             parts.append(g.node("Min", g.node("Max", value, g.constant(self.low, _F32)), g.constant(self.high, _F32)))
         if len(self.level_source):
-            value = g.node("Gather", source, g.constant(self.level_source, np.int64), axis=axis)
-            gap = g.node("Abs", g.node("Sub", value, g.constant(self.level, _F32)))
-            parts.append(g.cast(g.node("Less", gap, g.constant(self.half_gap, _F32)), TensorProto.FLOAT))
+            parts.append(write_levels(g, source, self.level_source, self.level, self.half_gap, axis=axis))
         return g.node("Concat", *parts, axis=axis) if len(parts) > 1 else parts[0]
 
 

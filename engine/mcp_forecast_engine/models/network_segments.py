@@ -60,8 +60,7 @@ class SegmentLayers:
         state = g.node("MatMul", g.node("Transpose", state, perm=[1, 0, 2]), g.constant(self.second, _F32))
         a = g.node("Add", state, g.constant(self.second_bias[:, None], _F32))
         if len(self.beside):
-            axis, start, end = [1], [self.lags], [np.iinfo(np.int64).max]
-            rest = g.node("Slice", x, *(g.constant(v, np.int64) for v in (start, end, axis)))
+            rest = g.part(x, self.lags, np.iinfo(np.int64).max)
             beside = g.constant(self.beside.transpose(1, 0, 2), _F32)
             a = g.node("Add", a, g.node("MatMul", g.node("Unsqueeze", rest, g.constant([0], np.int64)), beside))
         bent = g.node("MatMul", write_silu(g, a), g.constant(self.third, _F32))
@@ -76,8 +75,7 @@ class SegmentLayers:
 
     def _write_tokens(self, g: Graph, x: str) -> str:
         """(T, batch, segment)."""
-        bounds = ([self.lags % self.segment], [self.lags], [1])
-        lags = g.node("Slice", x, *(g.constant(v, np.int64) for v in bounds))
+        lags = g.part(x, self.lags % self.segment, self.lags)
         tokens = g.node("Reshape", lags, g.constant([0, self.lags // self.segment, self.segment], np.int64))
         return g.node("Transpose", tokens, perm=[1, 0, 2])
 

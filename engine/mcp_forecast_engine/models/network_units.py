@@ -12,8 +12,18 @@ from onnx import TensorProto
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.graph import Graph
-from mcp_forecast_engine.models.scaling import FLAT, LOG_UNIT, TINY, UNKNOWN, Stillness, divisor, spread_of
-from mcp_forecast_engine.models.scaling_nodes import write_divisor, write_lift
+from mcp_forecast_engine.models.scaling import (
+    FLAT,
+    LOG_UNIT,
+    TINY,
+    UNKNOWN,
+    Stillness,
+    bend,
+    divisor,
+    spread_of,
+    unit_of,
+)
+from mcp_forecast_engine.models.scaling_nodes import write_bend, write_divisor, write_lift
 from mcp_forecast_engine.models.windows import earlier_targets
 
 Floats = NDArray[np.float64]
@@ -55,8 +65,8 @@ class Units:
             if series is None or np.all(series >= 0):
                 return fixed
             return fixed.where(series >= 0, replace(self, scale="window").measure(target))
-        unit = _unit_of(target) if self.bend == "log" else np.ones((size, 1))
-        recent = _before(target[:, -self.span :], unit, self.bend)
+        unit = unit_of(target, self.bend)
+        recent = bend(target[:, -self.span :], unit, self.bend)
         own, root, flat = spread_of(recent)
         spread, _ = self.stillness.lift(own, root, flat)
         level = recent[:, -1:] if self.scale == "last" else recent.mean(axis=1, keepdims=True)
@@ -74,9 +84,9 @@ class Units:
             mean = g.mean(g.node("Abs", y), 1, keep=True)
             mean = g.node("Where", g.node("Greater", mean, tiny), mean, one)
             unit = g.node("Mul", mean, g.constant(LOG_UNIT, _F64))
-        recent = _write_before(g, _last(g, y, self.span), unit, self.bend)
+        recent = write_bend(g, g.last(y, self.span), unit, self.bend)
         spread, _ = write_lift(g, recent, self.stillness)
-        level = _last(g, recent, 1) if self.scale == "last" else g.mean(recent, 1, keep=True)
+        level = g.last(recent, 1) if self.scale == "last" else g.mean(recent, 1, keep=True)
         return UnitNodes(self.bend, y, unit, level, spread)
 
 
@@ -85,12 +95,13 @@ def units_for(panel: Panel, settings: Mapping[str, Any], *, lookback: int, until
     units = Units(settings["bend"], settings["scale"], min(settings["span"] or lookback, lookback))
     span = units.span if units.scale != "raw" else lookback
     before = earlier_targets(panel, lookback, until)
-    units = replace(units, stillness=Stillness.of_bent(_before(before, _unit_of(before), units.bend)[:, -span:]))
+    measured = bend(before, unit_of(before, units.bend), units.bend)[:, -span:]
+    units = replace(units, stillness=Stillness.of_bent(measured))
     if units.scale != "raw":
         return units
     y = np.concatenate([panel.y[a : a + n] for a, n in zip(panel.offsets[:-1], until, strict=True)])
     unit = LOG_UNIT * max(float(np.abs(y).mean()), TINY) if units.bend == "log" else 1.0
-    bent = _before(y, np.asarray(unit), units.bend)
+    bent = bend(y, np.asarray(unit), units.bend)
     # What spikes is measured by what is usual, and bent around it.
     level = float(np.median(bent)) if units.bend == "asinh" else float(bent.mean())
     spread = float(np.abs(bent - level).mean()) if units.bend == "asinh" else float(bent.std())
@@ -109,7 +120,7 @@ class WindowUnits:
 
     def forward(self, y: Floats) -> Floats:
         """(B, n) in the series' units to (B, n) in the window's units."""
-        z = (_before(y, self.unit, self.bend) - self.level) / divisor(self.spread)
+        z = (bend(y, self.unit, self.bend) - self.level) / divisor(self.spread)
         return np.arcsinh(z) if self.bend == "asinh" else z
 
     def where(self, known: NDArray[np.bool_], other: WindowUnits) -> WindowUnits:
@@ -136,7 +147,7 @@ class UnitNodes:
 
     def forward(self, g: Graph, y: str) -> str:
         """Doubles (batch, n) of the series' units as floats of the window's units."""
-        apart = g.node("Sub", _write_before(g, y, self.unit, self.bend), self.level)
+        apart = g.node("Sub", write_bend(g, y, self.unit, self.bend), self.level)
         z = g.node("Div", apart, write_divisor(g, self.spread))
         return g.cast(g.asinh(z) if self.bend == "asinh" else z, TensorProto.FLOAT)
 
@@ -158,24 +169,3 @@ class UnitNodes:
             return y
         grown = g.node("Sub", g.node("Exp", g.node("Max", y, g.constant(0.0, _F64))), g.constant(1.0, _F64))
         return g.node("Mul", grown, self.unit)
-
-
-def _unit_of(target: Floats) -> Floats:
-    mean = np.abs(target).mean(axis=1, keepdims=True)
-    return np.asarray(np.where(mean > TINY, mean, 1.0) * LOG_UNIT, np.float64)
-
-
-def _before(y: Floats, unit: Floats, bend: Bend) -> Floats:
-    return np.log1p(np.maximum(y, 0.0) / unit) if bend == "log" else y
-
-
-def _write_before(g: Graph, y: str, unit: str, bend: Bend) -> str:
-    if bend != "log":
-        return y
-    share = g.node("Div", g.node("Max", y, g.constant(0.0, _F64)), unit)
-    return g.node("Log", g.node("Add", share, g.constant(1.0, _F64)))
-
-
-def _last(g: Graph, source: str, steps: int) -> str:
-    start, end, axis = ([-steps], [np.iinfo(np.int64).max], [1])
-    return g.node("Slice", source, *(g.constant(value, np.int64) for value in (start, end, axis)))

@@ -18,7 +18,7 @@ from mcp_forecast_engine.models.ridge_recipe import Recipe
 from mcp_forecast_engine.models.ridge_weights import FEWEST, departures, pooled_ridge
 from mcp_forecast_engine.models.scaling import LocalScale, local_scale
 from mcp_forecast_engine.models.spec import ForecastSpec
-from mcp_forecast_engine.models.windows import usual_change
+from mcp_forecast_engine.models.windows import learnt, usual_change
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -218,12 +218,6 @@ def _bases_until(exam: Exam, learn: Integers) -> Integers:
     knew, as a model renewed on its way would know it. Clamped, they would have no effect to choose by."""
     whole = exam.panel.lengths
     return whole if have_left(exam.panel, (*exam.spec.known_future, *exam.spec.historical), learn, whole) else learn
-
-
-def learnt(panel: Panel, fits: Sequence[Integers]) -> Integers:
-    """What lies before the first fit of each series, (S); of series without a window, everything."""
-    table = np.stack(fits)
-    return np.asarray(np.where(table >= 0, table, panel.lengths).min(axis=0), np.int64)
 
 
 _YEAR = 364

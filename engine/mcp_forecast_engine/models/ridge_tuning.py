@@ -18,12 +18,11 @@ from mcp_forecast_engine.models.ridge_trials import (
     Option,
     answers,
     exam_for,
-    learnt,
     own_paths,
 )
 from mcp_forecast_engine.models.seasonal_naive import naive_periods, repeated_lags
 from mcp_forecast_engine.models.spec import ForecastSpec
-from mcp_forecast_engine.models.windows import columns_of, own_want_more
+from mcp_forecast_engine.models.windows import columns_of, learnt, own_want_more
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

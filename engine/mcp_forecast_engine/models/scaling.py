@@ -39,7 +39,7 @@ class Stillness:
     @classmethod
     def of(cls, target: Floats, transform: Transform) -> Stillness:
         """Learn from the lookbacks of a training part, (n, L); flat ones teach nothing."""
-        return cls.of_bent(_bend(target, _unit_of(target, transform), transform))
+        return cls.of_bent(bend(target, unit_of(target, transform), transform))
 
     @classmethod
     def of_bent(cls, values: Floats) -> Stillness:
@@ -124,7 +124,7 @@ class LocalScale:
         return np.asarray(bent, np.float64)
 
     def _bend(self, y: Floats) -> Floats:
-        return _bend(y, self.unit, self.transform)
+        return bend(y, self.unit, self.transform)
 
 
 def local_scale(
@@ -139,10 +139,10 @@ def local_scale(
     size, see `Stillness`: there alone a shift counts.
     """
     recent = target[:, -yard.recent :]
-    unit = _unit_of(recent, transform)
-    bent = _bend(recent, unit, transform)
+    unit = unit_of(recent, transform)
+    bent = bend(recent, unit, transform)
     level = bent.mean(axis=1, keepdims=True)
-    whole = bent if yard.spread is None else _bend(target, unit, transform)
+    whole = bent if yard.spread is None else bend(target, unit, transform)
     own, size, flat = spread_of(whole)
     spread, lifted = yard.stillness.lift(own, size, flat)
     if yard.spread is not None:
@@ -206,14 +206,16 @@ def _constants(values: Floats, series: Integers | None) -> Floats:
     return np.asarray(np.append(values, 0.0)[series][:, None], np.float64)
 
 
-def _unit_of(target: Floats, transform: Transform) -> Floats:
+def unit_of(target: Floats, transform: Transform) -> Floats:
+    """What windows (B, L) are divided by before a root or a log, (B, 1): their mean size, for a log a tenth of it."""
     if transform in SIGNED:
         return np.ones((len(target), 1))
     size = np.abs(target).mean(axis=1, keepdims=True)
     return np.asarray(np.where(size > TINY, size, 1.0) * (LOG_UNIT if transform == "log" else 1.0), np.float64)
 
 
-def _bend(y: Floats, unit: Floats, transform: Transform) -> Floats:
+def bend(y: Floats, unit: Floats, transform: Transform) -> Floats:
+    """The root or the log of (B, n) in `unit`; the values as they are under other transforms."""
     if transform == "root":
         return np.sqrt(np.maximum(y, 0.0) / unit)
     return np.log1p(np.maximum(y, 0.0) / unit) if transform == "log" else y

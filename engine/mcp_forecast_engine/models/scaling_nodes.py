@@ -40,7 +40,7 @@ class ScaleNodes:
 
     def forward(self, g: Graph, y: str, *, rank: int = 2) -> str:
         """Doubles (batch, n[, Q]) of the series' units into the window's units."""
-        bent = _bend(g, y, _wide(g, self.unit, rank), self.transform)
+        bent = write_bend(g, y, _wide(g, self.unit, rank), self.transform)
         apart = g.node("Sub", bent, _wide(g, self.level, rank))
         z = g.node("Div", apart, _wide(g, write_divisor(g, self.spread), rank))
         return g.asinh(z) if self.transform == "asinh" else z
@@ -67,14 +67,14 @@ def write_scale(
     whole, unit = g.cast(target, TensorProto.DOUBLE), ""
     y = whole
     if yard.recent:
-        start, end = g.constant([-yard.recent], np.int64), g.constant([np.iinfo(np.int64).max], np.int64)
-        y = g.node("Slice", whole, start, end, g.constant([1], np.int64))
+        y = g.last(whole, yard.recent)
     if transform not in SIGNED:
         size = g.mean(g.node("Abs", y), 1, keep=True)
         unit = g.node("Where", g.node("Greater", size, g.constant(TINY, _F64)), size, g.constant(1.0, _F64))
         if transform == "log":
             unit = g.node("Mul", unit, g.constant(LOG_UNIT, _F64))
-    level, spread, lifted = _measured(g, _bend(g, y, unit, transform), _bend(g, whole, unit, transform), yard, series)
+    recent, every = write_bend(g, y, unit, transform), write_bend(g, whole, unit, transform)
+    level, spread, lifted = _measured(g, recent, every, yard, series)
     scale = ScaleNodes(transform, unit, level, spread, lifted)
     return scale, g.cast(scale.forward(g, whole), TensorProto.FLOAT)
 
@@ -130,7 +130,8 @@ def write_divisor(g: Graph, spread: str) -> str:
     return g.node("Where", g.node("Greater", spread, g.constant(0.0, _F64)), spread, g.constant(1.0, _F64))
 
 
-def _bend(g: Graph, y: str, unit: str, transform: Transform) -> str:
+def write_bend(g: Graph, y: str, unit: str, transform: Transform) -> str:
+    """`bend` of doubles (batch, n)."""
     if transform in SIGNED:
         return y
     y = g.node("Div", g.node("Max", y, g.constant(0.0, _F64)), unit)

@@ -59,6 +59,15 @@ def season_weights(season_length: int, seasons: int) -> Floats:
     return np.asarray(0.5 ** (age * season_length / HALF_LIFE), np.float64)
 
 
+def genuine_weights(known: Integers, season_length: int, seasons: int) -> Floats:
+    """The part of each season in the shape, (B, K): whole genuine ones, and the last; known: (B), genuine steps."""
+    whole = known[:, None] >= season_length * np.arange(seasons, 0, -1)
+    # The last season counts always: where it is not whole, it was continued backwards.
+    whole[:, -1] = True
+    weight = np.where(whole, season_weights(season_length, seasons), 0.0)
+    return np.asarray(weight / weight.sum(axis=1, keepdims=True), np.float64)
+
+
 def level_seasons(season_length: int, seasons: int) -> int:
     """How many last seasons the level is the mean of."""
     return min(-(-_LEVEL_STEPS // season_length), seasons)
@@ -71,10 +80,7 @@ def season_view(inputs: Inputs, season_length: int) -> SeasonView:
     seasons = target.reshape(len(target), count, m)
     size = np.abs(seasons).mean(axis=2)
     level = size[:, -level_seasons(m, count) :].mean(axis=1, keepdims=True)
-    whole = inputs.known[:, None] >= m * np.arange(count, 0, -1)
-    whole[:, -1] = True
-    weight = np.where(whole, season_weights(m, count), 0.0)
-    own = (seasons * (weight / weight.sum(axis=1, keepdims=True) / _positive(size))[:, :, None]).sum(axis=1)
+    own = (seasons * (genuine_weights(inputs.known, m, count) / _positive(size))[:, :, None]).sum(axis=1)
     smooth = np.mean([np.roll(own, k, axis=1) for k in NEIGHBOURS], axis=0)
     return SeasonView(level, own, smooth, _facts(target / _positive(level), inputs.known, m))
 

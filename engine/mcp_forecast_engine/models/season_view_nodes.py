@@ -42,15 +42,18 @@ def write_view(g: Graph, ports: Ports, layout: Layout) -> ViewNodes:
 
 
 def _own(g: Graph, seasons: str, size: str, known: str, m: int, count: int) -> str:
-    # The last season counts always: where it is not whole, it was continued backwards.
+    weight = g.node("Div", write_genuine_weights(g, known, m, count), _positive(g, size))
+    weighted = g.node("Mul", seasons, g.node("Unsqueeze", weight, g.constant([2], np.int64)))
+    return g.node("ReduceSum", weighted, g.constant([1], np.int64), keepdims=0)
+
+
+def write_genuine_weights(g: Graph, known: str, m: int, count: int) -> str:
+    """`genuine_weights` of known (batch, 1)."""
     need = m * np.arange(count, 0, -1)
     need[-1] = 0
     whole = g.cast(g.node("GreaterOrEqual", known, g.constant(need, np.int64)), TensorProto.DOUBLE)
     weight = g.node("Mul", whole, g.constant(season_weights(m, count), _F64))
-    total = g.node("ReduceSum", weight, g.constant([1], np.int64), keepdims=1)
-    weight = g.node("Div", g.node("Div", weight, total), _positive(g, size))
-    weighted = g.node("Mul", seasons, g.node("Unsqueeze", weight, g.constant([2], np.int64)))
-    return g.node("ReduceSum", weighted, g.constant([1], np.int64), keepdims=0)
+    return g.node("Div", weight, g.node("ReduceSum", weight, g.constant([1], np.int64), keepdims=1))
 
 
 def _facts(g: Graph, u: str, known: str, m: int, steps: int) -> str:
@@ -61,7 +64,7 @@ def _facts(g: Graph, u: str, known: str, m: int, steps: int) -> str:
         if steps < m + k:
             parts.append(g.node("Mul", recent, g.constant(0.0, _F64)))
             continue
-        before = g.mean(_between(g, u, steps - m - k, steps - m), 1, keep=True)
+        before = g.mean(g.part(u, steps - m - k, steps - m), 1, keep=True)
         change = g.node("Sub", g.mean(_last(g, u, steps, k), 1, keep=True), before)
         change = g.node("Min", g.node("Max", change, g.constant(-MOST_GROWTH, _F64)), g.constant(MOST_GROWTH, _F64))
         enough = g.cast(g.node("GreaterOrEqual", known, g.constant(m + k, np.int64)), TensorProto.DOUBLE)
@@ -72,11 +75,7 @@ def _facts(g: Graph, u: str, known: str, m: int, steps: int) -> str:
 
 
 def _last(g: Graph, source: str, size: int, count: int) -> str:
-    return _between(g, source, size - count, size)
-
-
-def _between(g: Graph, source: str, first: int, end: int) -> str:
-    return g.node("Slice", source, *(g.constant([value], np.int64) for value in (first, end, 1)))
+    return g.part(source, size - count, size)
 
 
 def _positive(g: Graph, size: str) -> str:

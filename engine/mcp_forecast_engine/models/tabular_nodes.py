@@ -11,7 +11,8 @@ from mcp_forecast_engine.models.graph import Graph, Ports
 from mcp_forecast_engine.models.group_shapes import write_group_shapes
 from mcp_forecast_engine.models.levels import half_gap
 from mcp_forecast_engine.models.scaling_nodes import write_scale
-from mcp_forecast_engine.models.season_view import season_weights, spans_of
+from mcp_forecast_engine.models.season_view import spans_of
+from mcp_forecast_engine.models.season_view_nodes import write_genuine_weights
 from mcp_forecast_engine.models.tabular_rows import (
     GRID,
     LARGEST,
@@ -84,7 +85,7 @@ def _fixed(g: Graph, ports: Ports, design: TabularRows, z: str, like: str) -> st
     parts = [_single(g, part) for part in _recent(g, z, layout.season_length, layout.lookback)]
     if own:
         past = g.node("Gather", ports.cov_hist, g.constant(np.arange(own), np.int64), axis=2)
-        parts.append(g.node("Squeeze", _slice(g, past, layout.past - 1, layout.past), g.constant([1], np.int64)))
+        parts.append(g.node("Squeeze", g.part(past, layout.past - 1, layout.past), g.constant([1], np.int64)))
         parts.append(_single(g, g.mean(g.cast(past, TensorProto.DOUBLE), 1, keep=False)))
     parts += [ports.static] if layout.static else []
     if plain_calendar(layout):
@@ -95,11 +96,7 @@ def _fixed(g: Graph, ports: Ports, design: TabularRows, z: str, like: str) -> st
 
 
 def _own(g: Graph, seasons: str, known: str, m: int, count: int) -> str:
-    need = m * np.arange(count, 0, -1)
-    need[-1] = 0
-    enough = g.node("GreaterOrEqual", g.node("Unsqueeze", known, g.constant([1], np.int64)), g.constant(need, np.int64))
-    weight = g.node("Mul", g.cast(enough, TensorProto.DOUBLE), g.constant(season_weights(m, count), _F64))
-    weight = g.node("Div", weight, g.node("ReduceSum", weight, g.constant([1], np.int64), keepdims=1))
+    weight = write_genuine_weights(g, g.node("Unsqueeze", known, g.constant([1], np.int64)), m, count)
     weighted = g.node("Mul", seasons, _third(g, weight))
     return g.node("ReduceSum", weighted, g.constant([1], np.int64), keepdims=0)
 
@@ -145,21 +142,17 @@ def _match(g: Graph, source: str, place: int, levels: Floats) -> str:
 
 
 def _recent(g: Graph, z: str, m: int, steps: int) -> list[str]:
-    means = [_on_grid(g, g.mean(_slice(g, z, steps - k, steps), 1, keep=True)) for k in recent_spans(m)]
+    means = [_on_grid(g, g.mean(g.part(z, steps - k, steps), 1, keep=True)) for k in recent_spans(m)]
     for k in spans_of(m):
         if steps >= k + m:
-            now = g.mean(_slice(g, z, steps - k, steps), 1, keep=True)
-            before = g.mean(_slice(g, z, steps - k - m, steps - m), 1, keep=True)
+            now = g.mean(g.part(z, steps - k, steps), 1, keep=True)
+            before = g.mean(g.part(z, steps - k - m, steps - m), 1, keep=True)
             means.append(_on_grid(g, g.node("Sub", now, before)))
     return means
 
 
 def _season(g: Graph, seasons: str, place: int) -> str:
     return g.node("Gather", seasons, g.constant(place, np.int64), axis=1)
-
-
-def _slice(g: Graph, source: str, first: int, end: int) -> str:
-    return g.node("Slice", source, *(g.constant([value], np.int64) for value in (first, end, 1)))
 
 
 def _third(g: Graph, source: str) -> str:

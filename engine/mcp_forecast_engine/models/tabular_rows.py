@@ -13,7 +13,7 @@ from mcp_forecast_engine.data.frequency import DAY, parse_frequency
 from mcp_forecast_engine.models.features import Inputs, Layout
 from mcp_forecast_engine.models.levels import half_gap
 from mcp_forecast_engine.models.scaling import MEASURED, LocalScale, Transform, Yardstick, local_scale
-from mcp_forecast_engine.models.season_view import season_weights, spans_of
+from mcp_forecast_engine.models.season_view import genuine_weights, spans_of
 from mcp_forecast_engine.models.static_groups import Grouping
 
 Floats = NDArray[np.float64]
@@ -75,10 +75,7 @@ class TabularRows:
         z = on_grid(scale.forward(target))
         count = z.shape[1] // m
         seasons = z.reshape(len(z), count, m)
-        whole = inputs.known[:, None] >= m * np.arange(count, 0, -1)
-        whole[:, -1] = True
-        weight = np.where(whole, season_weights(m, count), 0.0)
-        weight = weight / weight.sum(axis=1, keepdims=True)
+        weight = genuine_weights(inputs.known, m, count)
         return Measured(scale, z, on_grid((seasons * weight[:, :, None]).sum(axis=1)))
 
     def rows(self, inputs: Inputs, measured: Measured, shapes: list[Floats]) -> Singles:

@@ -12,7 +12,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.models.features import inputs_at, phase_of
 from mcp_forecast_engine.models.forecaster import FittedModel
 from mcp_forecast_engine.models.spec import ForecastSpec
-from mcp_forecast_engine.models.windows import usual_change
+from mcp_forecast_engine.models.windows import learnt, usual_change
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -47,7 +47,7 @@ def validation_windows(
 ) -> ValidationWindows:
     """The windows at `origins`, each int64 (S) with -1 for series that take no part; thinned evenly to about `most`."""
     table, m = np.stack(origins), spec.season
-    until = np.where(table >= 0, table, panel.lengths).min(axis=0)
+    until = learnt(panel, origins)
     window, series = np.nonzero(table >= 0)
     kept = slice(None, None, 1 if most is None else -(-len(window) // most) or 1)
     window, series = window[kept], series[kept].astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -137,7 +138,7 @@ def before(panel: Panel, until: Integers) -> Panel:
     """The panel cut at `until` (S) steps of history: what may be learned from at that time."""
     if np.all(until >= panel.lengths):
         return panel
-    keep = np.flatnonzero(_steps(panel) < np.repeat(until, panel.lengths))
+    keep = np.flatnonzero(panel.steps < np.repeat(until, panel.lengths))
     return replace(
         panel,
         offsets=np.concatenate([[0], np.cumsum(np.clip(until, 0, panel.lengths))]).astype(np.int64),
@@ -148,12 +149,18 @@ def before(panel: Panel, until: Integers) -> Panel:
     )
 
 
+def learnt(panel: Panel, origins: Sequence[Integers]) -> Integers:
+    """Steps before the first of some origins of each series, (S); of series that have none (-1), all of them."""
+    table = np.stack(origins)
+    return np.asarray(np.where(table >= 0, table, panel.lengths).min(axis=0), np.int64)
+
+
 def seasonal_change(panel: Panel, season_length: int, until: Integers) -> Floats:
     """Mean absolute seasonal difference of each series before `until`, (S); NaN where none is observed.
 
     The scale of MASE (Hyndman and Koehler 2006): mean of |y[t] - y[t - m]| over steps that were both observed.
     """
-    step, m = _steps(panel), season_length
+    step, m = panel.steps, season_length
     at = np.flatnonzero((step >= m) & (step < np.repeat(until, panel.lengths)))
     at = at[panel.observed[at] & panel.observed[at - m]]
     count = len(panel.unique_id)
@@ -161,11 +168,6 @@ def seasonal_change(panel: Panel, season_length: int, until: Integers) -> Floats
     total = np.bincount(series, weights=np.abs(panel.y[at] - panel.y[at - m]), minlength=count)
     steps = np.bincount(series, minlength=count)
     return np.asarray(np.where(steps > 0, total / np.maximum(steps, 1), np.nan), np.float64)
-
-
-def _steps(panel: Panel) -> Integers:
-    """The place of every row within its series, (N)."""
-    return np.asarray(np.arange(len(panel.ds)) - np.repeat(panel.offsets[:-1], panel.lengths), np.int64)
 
 
 def usual_change(panel: Panel, season_length: int, until: Integers) -> Floats:

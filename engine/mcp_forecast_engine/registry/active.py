@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
@@ -13,9 +13,9 @@ from mcp_forecast_engine.registry import events
 from mcp_forecast_engine.registry.bundles import BUNDLE, Bundle, BundleRef, read_bundle
 from mcp_forecast_engine.registry.events import Event
 from mcp_forecast_engine.registry.scope import SCOPE_COLUMNS, Scope, read_scope
-from mcp_forecast_engine.store.tables import ActiveBundleRow
+from mcp_forecast_engine.store.tables import ActiveBundleRow, table_of
 
-ACTIVE: Final[Table] = cast(Table, ActiveBundleRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+ACTIVE: Final[Table] = table_of(ActiveBundleRow)
 _BUNDLE_COLUMNS: Final = tuple(column.name for column in BUNDLE.c)
 _KEY: Final = [ACTIVE.c[name] for name in SCOPE_COLUMNS]
 # The PostgreSQL construct compiles for SQLite too (the other way round it does not).

@@ -7,15 +7,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, RowMapping, Table, bindparam, insert, select
 
 from mcp_forecast_engine.errors import DataInvalid, NotFound
 from mcp_forecast_engine.store.identity import canonical_bytes
-from mcp_forecast_engine.store.tables import BundleRow
+from mcp_forecast_engine.store.tables import BundleRow, table_of
 
-BUNDLE: Final[Table] = cast(Table, BundleRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+BUNDLE: Final[Table] = table_of(BundleRow)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _VERSION: Final = re.compile(r"[a-z0-9.-]{1,40}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")

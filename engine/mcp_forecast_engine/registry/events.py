@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 
 from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, func, insert, select
 
@@ -14,9 +14,9 @@ from mcp_forecast_engine.registry.bundles import BundleRef
 from mcp_forecast_engine.registry.policy import RegistryPolicy, default_policy
 from mcp_forecast_engine.registry.scope import SCOPE_COLUMNS, Scope, read_scope
 from mcp_forecast_engine.store.identity import canonical_bytes, digest, short_id
-from mcp_forecast_engine.store.tables import RegistryEventRow
+from mcp_forecast_engine.store.tables import RegistryEventRow, table_of
 
-EVENT: Final[Table] = cast(Table, RegistryEventRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+EVENT: Final[Table] = table_of(RegistryEventRow)
 EVENT_RECIPE: Final = "registry_event.v1"
 EventType = Literal[
     "BUNDLE_PUBLISHED", "BUNDLE_APPROVED", "BUNDLE_PROMOTED_ACTIVE", "BUNDLE_ROLLED_BACK", "BUNDLE_RETIRED",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Executable, Table, Update, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -26,10 +26,10 @@ from mcp_forecast_engine.runtime.run import (
     worker_lost_error,
 )
 from mcp_forecast_engine.store.identity import canonical_bytes
-from mcp_forecast_engine.store.tables import StepRow
+from mcp_forecast_engine.store.tables import StepRow, table_of
 
 MOST_LOSSES: Final = 2  # so a step is made at most twice in an attempt
-STEP: Final[Table] = cast(Table, StepRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+STEP: Final[Table] = table_of(StepRow)
 
 _ID: Final[BindParameter[Any]] = bindparam("the_run")
 _NOW: Final[BindParameter[Any]] = bindparam("now")

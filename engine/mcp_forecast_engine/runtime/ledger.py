@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import BindParameter, Connection, Executable, Select, Table, bindparam, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
@@ -16,10 +16,10 @@ from sqlalchemy.dialects.postgresql import insert
 from mcp_forecast_engine.errors import NotFound
 from mcp_forecast_engine.runtime.run import HELD, STATES, Run, State, read_run, sources
 from mcp_forecast_engine.store.identity import canonical_bytes
-from mcp_forecast_engine.store.tables import AttemptRow, RunRow
+from mcp_forecast_engine.store.tables import AttemptRow, RunRow, table_of
 
-RUN: Final[Table] = cast(Table, RunRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
-ATTEMPT: Final[Table] = cast(Table, AttemptRow.__table__)  # type: ignore[attr-defined]  # likewise
+RUN: Final[Table] = table_of(RunRow)
+ATTEMPT: Final[Table] = table_of(AttemptRow)
 # Names of bound values must differ from the columns' names: SQLAlchemy keeps those for SET.
 _ID: Final[BindParameter[Any]] = bindparam("the_run")
 _NOW: Final[BindParameter[Any]] = bindparam("now")

@@ -17,7 +17,7 @@ from mcp_forecast_engine.registry.listing import BundleFilter
 from mcp_forecast_engine.runtime import ledger
 from mcp_forecast_engine.runtime.ledger import RUN as RUN_ROW
 from mcp_forecast_engine.runtime.run import Run
-from mcp_forecast_engine.store import datasets, named_artifacts
+from mcp_forecast_engine.store import datasets, named_artifacts, train_requests
 from mcp_forecast_engine.store.named_artifacts import BUNDLE, FORECAST, RESULT, NamedArtifact
 from mcp_forecast_engine.store.named_artifacts import DATASET as DATASET_FILE
 
@@ -26,7 +26,8 @@ FORECAST_DATASET: Final = "forecast_dataset"
 INFERENCE: Final = "inference_run"
 MOST_FILES: Final = 100  # of one run
 # Documents that have an id of their own in them, which no row knows: what they are, by the beginning of the id.
-_NAMED_BY_CONTENT: Final = {"dm": "dataset_manifest", "treq": "train_build_request", "er": "eval_report"}
+_NAMED_BY_CONTENT: Final = {"dm": "dataset_manifest", "er": "eval_report"}
+_REQUEST: Final = "train_build_request"
 
 _PLANNED: Final = (
     select(RUN_ROW.c.run_id)
@@ -39,8 +40,10 @@ _PLANNED: Final = (
 def lineage(read: Read, documents: Documents, ref: str, *, touched: str = "") -> list[Node]:
     """What `ref` names and all that it was made from, it first; names and digests only, no bytes are compared.
 
-    ref: a run_id, dataset_id, bundle_id (also bundle_id@version) or a digest of any artifact that rows name or a result
-    refers to. touched: a run that the log names with `ref`, tried where no row knows it. Raises NotFound.
+    ref: a run_id, dataset_id, bundle_id (also bundle_id@version), train_request_id or a digest of any artifact that
+    rows name or a result refers to. touched: a run that the log names with `ref`, tried where no row knows it.
+
+    Raises NotFound.
     """
     nodes, start = _around(read, documents, ref, touched)
     if start is None:
@@ -63,6 +66,8 @@ def _around(read: Read, documents: Documents, ref: str, touched: str) -> tuple[l
         return _about_dataset(read, ref), DATASET
     if ref.startswith("run_"):
         return _of_run(read, documents, ref, whole=True)
+    if ref.startswith("treq_"):
+        return _of_request(read, documents, ref)
     with read() as connection:
         try:
             named = named_artifacts.named(connection, ref)
@@ -81,6 +86,16 @@ def _around(read: Read, documents: Documents, ref: str, touched: str) -> tuple[l
         bundle = next(one.bundle for one in of_run if one.bundle.manifest == ref)
         return _of_bundle(read, documents, bundle), BUNDLE
     return _of_run(read, documents, named.run_id)
+
+
+def _of_request(read: Read, documents: Documents, ref: str) -> tuple[list[Node], str]:
+    """The run that a request led to, from its request on: several requests may be one run, which quotes one."""
+    with read() as connection:
+        run_id = train_requests.run_of(connection, ref)
+    if run_id is None:
+        raise _unknown(ref)
+    nodes, _ = _of_run(read, documents, run_id)
+    return nodes, next((node.name for node in nodes if stem(node.name) == _REQUEST), RUN)
 
 
 def _planned(connection: Connection, ref: str) -> str:

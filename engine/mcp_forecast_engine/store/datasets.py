@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast_engine.errors import NotFound
 from mcp_forecast_engine.store.identity import canonical_bytes
-from mcp_forecast_engine.store.tables import DatasetRow
+from mcp_forecast_engine.store.tables import DatasetRow, table_of
 
-_TABLE = DatasetRow.__table__  # type: ignore[attr-defined]
+_TABLE = table_of(DatasetRow)
 # The PostgreSQL construct compiles for SQLite too.
 _INSERT = insert(_TABLE).on_conflict_do_nothing().returning(_TABLE.c.dataset_id)
 

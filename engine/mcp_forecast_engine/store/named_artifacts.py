@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
     String,
-    Table,
     bindparam,
     case,
     func,
@@ -24,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as sql_cast
 
 from mcp_forecast_engine.errors import NotFound
-from mcp_forecast_engine.store.tables import BundleRow, DatasetRow, PreprocessingReportRow, RunRow, StepRow
+from mcp_forecast_engine.store.tables import BundleRow, DatasetRow, PreprocessingReportRow, RunRow, StepRow, table_of
 
 DATASET, REPORT, RESULT, FORECAST = "dataset.npz", "preprocessing_report.json", "result.json", "forecast.json"
 BUNDLE: Final = "bundle.json"
@@ -103,10 +102,6 @@ def named(connection: Connection, digest: str) -> NamedArtifact:
     return found[0]
 
 
-def _table(row: type[Any]) -> Table:
-    return cast(Table, row.__table__)
-
-
 def _branch(
     *,
     name: ColumnElement[str],
@@ -131,7 +126,7 @@ def _branch(
 
 
 _DATASET, _RUN, _STEP, _REPORT, _BUNDLE = (
-    _table(row) for row in (DatasetRow, RunRow, StepRow, PreprocessingReportRow, BundleRow)
+    table_of(row) for row in (DatasetRow, RunRow, StepRow, PreprocessingReportRow, BundleRow)
 )
 _ALL: Final = union_all(
     _branch(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from mcp_forecast_engine.errors import NotFound
 from mcp_forecast_engine.store.identity import canonical_bytes
-from mcp_forecast_engine.store.tables import PreprocessingReportRow, PreprocessingRow
+from mcp_forecast_engine.store.tables import PreprocessingReportRow, PreprocessingRow, table_of
 
-_STEPS: Final[Table] = cast(Table, PreprocessingRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it
-_REPORT: Final[Table] = cast(Table, PreprocessingReportRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it
+_STEPS: Final[Table] = table_of(PreprocessingRow)
+_REPORT: Final[Table] = table_of(PreprocessingReportRow)
 # The PostgreSQL construct compiles for SQLite too.
 _INSERT: Final = insert(_STEPS).on_conflict_do_nothing().returning(_STEPS.c.preprocessing_id)
 _REPORTED: Final = insert(_REPORT)

@@ -13,18 +13,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
-from mcp_forecast_engine.store.tables import BundleRow, DatasetRow, PreprocessingReportRow, RunRow, StepRow
+from mcp_forecast_engine.store.tables import BundleRow, DatasetRow, PreprocessingReportRow, RunRow, StepRow, table_of
 
 ROWS_AT_ONCE: Final = 2000
 # Every statement of the block sees the same commits; on SQLite the first one fixes which.
 _BEGIN: Final = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
 # These name artifacts for certain; the digests in other columns may be of something else.
 _NAMING: Final[tuple[Column[Any], ...]] = (
-    DatasetRow.__table__.c.digest,  # type: ignore[attr-defined]
-    RunRow.__table__.c.result,  # type: ignore[attr-defined]
-    StepRow.__table__.c.artifact,  # type: ignore[attr-defined]
-    PreprocessingReportRow.__table__.c.artifact,  # type: ignore[attr-defined]
-    BundleRow.__table__.c.manifest,  # type: ignore[attr-defined]
+    table_of(DatasetRow).c.digest,
+    table_of(RunRow).c.result,
+    table_of(StepRow).c.artifact,
+    table_of(PreprocessingReportRow).c.artifact,
+    table_of(BundleRow).c.manifest,
 )
 
 

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index
+from typing import cast
+
+from sqlalchemy import Index, Table
 from sqlmodel import Field, SQLModel
+
+
+def table_of(row: type[SQLModel]) -> Table:
+    """The table that a row class declares; SQLModel adds it when the class is made."""
+    return cast(Table, row.__table__)  # type: ignore[attr-defined]  # SQLModel does not declare it
 
 
 class DatasetRow(SQLModel, table=True):

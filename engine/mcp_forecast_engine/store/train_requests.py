@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
+from typing import Final
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
-from mcp_forecast_engine.store.tables import TrainRequestRow
+from mcp_forecast_engine.store.tables import TrainRequestRow, table_of
 
-TRAIN_REQUEST: Final[Table] = cast(Table, TrainRequestRow.__table__)  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+TRAIN_REQUEST: Final[Table] = table_of(TrainRequestRow)
 # The PostgreSQL construct compiles for SQLite too (the other way round it does not).
 _INSERT: Final = insert(TRAIN_REQUEST).on_conflict_do_nothing()
+_RUN_OF: Final = select(TRAIN_REQUEST.c.run_id).where(TRAIN_REQUEST.c.train_request_id == bindparam("the_request"))
 
 
 def record(
@@ -30,3 +31,9 @@ def record(
         "publish_allowed": publish_allowed, "asked_at": now,
     }  # fmt: skip
     connection.execute(_INSERT, row)
+
+
+def run_of(connection: Connection, train_request_id: str) -> str | None:
+    """The run that a request led to; None for a request that was never made here."""
+    found = connection.execute(_RUN_OF, {"the_request": train_request_id}).scalar()
+    return None if found is None else str(found)
