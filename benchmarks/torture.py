@@ -35,11 +35,13 @@ def parts() -> Iterator[Part]:
     for name, title in (
         ("races", "Races: one run per key, 64 threads and 8 processes, both databases"),
         ("kills", "Kills, cancels and fencing: a run of three steps, both databases"),
+        ("corridor", "A real training, its publication and promotion, killed between any two steps, both databases"),
         ("registry", "Promotions, rollbacks and resolutions of 16 clients: every state explained, both databases"),
         ("writes", "A server killed while eight clients write: nothing acknowledged is lost, both databases"),
         ("calls", "Generated calls: every one answered, typed, in time, on record"),
         ("audit", "A log that proves itself: what was tampered with is found"),
         ("flood", "A flood from one caller beside the normal use of another"),
+        ("leaks", "Thirty ways to let the future into a training: each fails by its guard, honest ones pass"),
         ("faults", "A full disk, a home that cannot be written, a database that goes and comes back"),
     ):
         if (HERE / f"torture_{name}.py").exists():

@@ -2,7 +2,8 @@
 
 Run it with `make demo`, or with the Python of any environment that has `mcp-forecast[plot]`. It starts
 `mcp-forecast serve` on a throw-away home, keeps the last week of the data from it, trains on the target alone and with
-weather and calendar, compares both, and forecasts each day of that week from the evening before. Less than a minute.
+weather and calendar, compares both, publishes and promotes the better one if its gate lets it pass, and forecasts each
+day of that week from the evening before. About a minute.
 """
 
 from __future__ import annotations
@@ -79,8 +80,12 @@ class Agent:
             bar.update(task, completed=ended["done"], total=ended["total"] or None, description=ended["text"])
         if run["state"] not in ("SUCCEEDED", "PASS", "FAIL"):
             raise Stopped(f"{name}: {run['state']}: {run.get('error')}")
-        self._out.print(f"  {run['state']} {run['run_id']}, chosen: {run['result']['chosen']}", style="dim")
+        self.note(f"{run['state']} {run['run_id']}, chosen: {run['result']['chosen']}")
         return run
+
+    def note(self, text: str) -> None:
+        """Say what matters of an answer."""
+        self._out.print(f"  {text}", style="dim", markup=False)
 
 
 def read_rows(path: Path = DATA) -> list[Row]:
@@ -149,7 +154,8 @@ async def demo(out: Console, picture: Path) -> None:
             _write(files / "history.csv", rows_before(rows, start))
             dataset = await register(agent, out)
             alone, best = await compare(agent, dataset, out)
-            forecast = await forecast_week(agent, best["run_id"], rows, start, files)
+            model = await let_answer(agent, best)
+            forecast = await forecast_week(agent, model, rows, start, files)
     judge(out, rows, start, forecast, best, picture)
     out.print(connect_lines(process_settings(), executable=SERVER), markup=False, soft_wrap=True)
     require_gain(alone, best)
@@ -194,8 +200,25 @@ async def compare(agent: Agent, dataset: Document, out: Console) -> tuple[Docume
     return alone, best
 
 
-async def forecast_week(agent: Agent, run_id: str, rows: Sequence[Row], start: datetime, files: Path) -> Document:
-    """Each day of the week from the evening before: newer history, the trained model, that day's weather."""
+async def let_answer(agent: Agent, best: Document) -> Document:
+    """Publish and promote what its gate lets pass, and name no run any more; what failed is named, for inspection."""
+    if best["state"] != "PASS":
+        return {"run_id": best["run_id"]}
+    asked = {"run_id": best["run_id"], "idempotency_key": "publish"}
+    bundle = await agent.call("publish_bundle", asked)
+    agent.note(f"{bundle['status']} {bundle['bundle_id']}: {bundle['files']} files, each by its digest")
+    reason = "weather and calendar make the error smaller"
+    asked = {"bundle_id": bundle["bundle_id"], "reason": reason, "idempotency_key": "promote"}
+    change = await agent.call("promote_bundle", asked)
+    agent.note(f"{change['status']}: ACTIVE in {change['scope']}, where it answers whoever names no run")
+    return {}
+
+
+async def forecast_week(agent: Agent, model: Document, rows: Sequence[Row], start: datetime, files: Path) -> Document:
+    """Each day of the week from the evening before: newer history, the trained model, that day's weather.
+
+    model: the run that forecasts; empty: whatever is ACTIVE.
+    """
     days = []
     for day in range(DAYS):
         at, quiet = start + timedelta(days=day), day > 0
@@ -204,8 +227,11 @@ async def forecast_week(agent: Agent, run_id: str, rows: Sequence[Row], start: d
         known = {"path": f"until-{at:%Y-%m-%d}.csv", "drop": ["casual", "registered"], "covariates": weather}
         dataset = await agent.call("register_dataset", known, quiet=quiet)
         future = future_of(rows, at, (*CALENDAR, *WEATHER))
-        wanted = {"run_id": run_id, "dataset_id": dataset["dataset_id"], "future": future, "wait_s": 25}
+        wanted = {**model, "dataset_id": dataset["dataset_id"], "future": future, "wait_s": 25}
         run = await agent.call("run_inference", wanted, quiet=quiet)
+        served = run["result"]["model"]["served_by"]
+        if not quiet:
+            agent.note(f"served by {served.get('bundle_id', model.get('run_id'))}, found by {served['by']}")
         days.append(run["result"]["series"][0])
     return joined(days)
 

@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 from sqlalchemy import Connection
@@ -23,10 +24,11 @@ from mcp_forecast.calls.tool import Tool
 from mcp_forecast.home import processes
 from mcp_forecast.home.opening import open_home
 from mcp_forecast.home.sealing import Sealer
-from mcp_forecast.settings import Settings, child_environment
+from mcp_forecast.settings import PREFIX, Settings, child_environment
 from mcp_forecast.tools import TOOLS
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_engine.engine import Engine
+from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
 from mcp_forecast_engine.ports import Milestone
 from mcp_forecast_engine.runtime.process import host_name, spawn
@@ -36,6 +38,9 @@ from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.database import Database
 from mcp_forecast_engine.store.writer import Writer
 from mcp_forecast_policy.rules import DEFAULT_POLICY, ScopeTable, load_policy
+
+if TYPE_CHECKING:
+    from mcp_forecast_engine.factory.governance import GovernanceProfile
 
 R = TypeVar("R")
 COMMAND_THREADS, READ_THREADS = 8, 2  # long parts of calls at the same time; the rest wait for a thread
@@ -142,24 +147,46 @@ class App:
 def open_app(settings: Settings, clock: Callable[[], float] | None = None) -> App:
     """Open the home and build the app; the time is the database's, unless a test has another.
 
-    Raises HomeNewer, StoreUnavailable, PolicyInvalid.
+    Raises HomeNewer, StoreUnavailable, PolicyInvalid, CorridorRefused (the governance file).
     """
     database = open_home(settings.home, settings.address, owner=settings.database_owner)
     clock = clock or database.clock
     try:
         log.info("home %s: %s %s", settings.home, database.kind, database.report())
         policy = load_policy(DEFAULT_POLICY.read_bytes())
-        return App(settings, database, build_engine(settings, database), policy, clock)
+        return App(settings, database, build_engine(settings, database, _profiles(settings)), policy, clock)
     except BaseException:
         database.close()
         raise
 
 
-def build_engine(settings: Settings, database: Database) -> Engine:
-    """The engine on this home; also what a worker process builds."""
+def build_engine(
+    settings: Settings, database: Database, profiles: Mapping[str, GovernanceProfile] | None = None
+) -> Engine:
+    """The engine on this home; also what a worker process builds, whose runs have pinned their profiles."""
     artifacts = ArtifactStore(settings.home / "artifacts")
     folder = PretrainedFolder(settings.pretrained_folder)
-    return Engine(database, artifacts, wall_limit_s=settings.wall_limit_s, pretrained=folder, cores=_cores())
+    return Engine(
+        database, artifacts, wall_limit_s=settings.wall_limit_s, pretrained=folder, cores=_cores(),
+        signing=settings.signing, governance=profiles,
+    )  # fmt: skip
+
+
+def _profiles(settings: Settings) -> Mapping[str, GovernanceProfile] | None:
+    """The profiles that trainings may name; None: those of the engine, read when the first one is named."""
+    if not settings.governance:
+        return None
+    from mcp_forecast_engine.factory.governance import with_operators
+
+    file = Path(settings.governance)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CorridorRefused(
+            "GOVERNANCE_PROFILE_INVALID", f"{file} cannot be read: {error.strerror}", field=f"{PREFIX}GOVERNANCE",
+            next_step=f"let {PREFIX}GOVERNANCE name a JSON file that may be read, or unset it",
+        ) from error  # fmt: skip
+    return with_operators(data, file=str(file))
 
 
 def _cores() -> int:

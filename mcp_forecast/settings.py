@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from mcp_forecast_engine.ports import Signing
 from mcp_forecast_engine.store.address import SCHEMES, Address, is_postgres, masked
 
 PREFIX = "MCP_FORECAST_"
@@ -51,6 +52,9 @@ class Settings:
     queue_limit: int = _setting(500, "runs that may wait in the home; above it new ones are turned away")  # type: ignore[assignment]
     checkpoints: str = _setting("", "folder for signed checkpoints of the log, best elsewhere; default: in the home")  # type: ignore[assignment]
     pretrained: str = _setting("", "folder with a sub-folder per pretrained model that runs may use; default: none")  # type: ignore[assignment]
+    governance: str = _setting("", "JSON file with governance profiles of your own; default: the built-in ones")  # type: ignore[assignment]
+    signing_key: str = _setting("", "file of the private key (PEM, elliptic curve) that signs bundles; default: none")  # type: ignore[assignment]
+    signed_by: str = _setting("", "file of the public key that must have signed a bundle that answers; default: none")  # type: ignore[assignment]
     http_host: str = _setting("127.0.0.1", "address the HTTP door binds to")  # type: ignore[assignment]
     http_port: int = _setting(8765, "port of the HTTP door")  # type: ignore[assignment]
     crash_at: str = _setting("", "fault injection for tests: the process kills itself at this named step")  # type: ignore[assignment]
@@ -64,6 +68,12 @@ class Settings:
     def pretrained_folder(self) -> Path | None:
         """Where the operator keeps pretrained models."""
         return Path(self.pretrained) if self.pretrained else None
+
+    @property
+    def signing(self) -> Signing:
+        """Whose key signs bundles, and who must have signed them."""
+        key, public = (Path(name) if name else None for name in (self.signing_key, self.signed_by))
+        return Signing(key, public)
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -84,8 +94,9 @@ def read_settings(environ: Mapping[str, str], start_folder: Path) -> Settings:
     # Some clients start servers in "/": that must not open the whole disk.
     roots = found.pop("roots", None) or ((home,) if start == Path(start.anchor) else (start, home))
     caller = found.pop("caller", "") or f"local:{_user()}"
-    if found.get("pretrained"):  # workers start in another folder
-        found["pretrained"] = str((start / Path(str(found["pretrained"])).expanduser()).resolve())
+    for name in ("pretrained", "governance", "signing_key", "signed_by"):
+        if found.get(name):  # workers start in another folder
+            found[name] = str((start / Path(str(found[name])).expanduser()).resolve())
     return Settings(home=home, roots=roots, caller=caller, **found)  # type: ignore[arg-type]
 
 
@@ -115,9 +126,9 @@ def process_settings() -> Settings:
 def child_environment(settings: Settings) -> dict[str, str]:
     """The environment a spawned worker gets: this process's own, with every setting spelled out.
 
-    Only the owner's address is kept back: a worker never migrates.
+    Only the owner's address and the signing key are kept back: a worker never migrates nor publishes.
     """
-    kept_back = {f"{PREFIX}DATABASE_OWNER": ""}
+    kept_back = {f"{PREFIX}DATABASE_OWNER": "", f"{PREFIX}SIGNING_KEY": ""}
     return {**os.environ, **_spelled(settings), **kept_back, **dict.fromkeys((*_ONE_THREAD, *_OFFLINE), "1")}
 
 

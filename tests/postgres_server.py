@@ -57,10 +57,13 @@ class PostgresServer:
         """The URL of one of its databases, as MCP_FORECAST_DATABASE takes it."""
         return f"postgresql://{role}@/{database}?host={self._socket}"
 
-    def fresh(self) -> str:
-        """A new database with this version's schema and no rows; returns the serving role's address."""
+    def fresh(self, like: str = "") -> str:
+        """A new database with this version's schema and no rows; returns the serving role's address.
+
+        like: the address of a database to copy instead, which nobody may be connected to.
+        """
         name = f"home_{os.getpid()}_{next(self._numbers)}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {OWNER}")
+        self._run(f"CREATE DATABASE {name} TEMPLATE {_name(like) or TEMPLATE} OWNER {OWNER}")
         return self.address(name)
 
     def empty(self, name: str = "") -> str:
@@ -71,8 +74,7 @@ class PostgresServer:
 
     def drop(self, address: str) -> None:
         """Remove a database, whoever is connected to it."""
-        name = address.partition("?")[0].rpartition("/")[2]
-        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._run(f"DROP DATABASE IF EXISTS {_name(address)} WITH (FORCE)")
 
     def connect(self, address: str, role: str = "postgres") -> psycopg.Connection[Any]:
         """A connection that knows nothing of ours, as a superuser unless another role is named; autocommit."""
@@ -106,6 +108,10 @@ class PostgresServer:
 
         wheel = self._wheel
         pgexec("pg_ctl", (*arguments, "-D", str(wheel.pgdata)), bin_path=wheel.bin_path, user=wheel.system_user)
+
+
+def _name(address: str) -> str:
+    return address.partition("?")[0].rpartition("/")[2]
 
 
 def as_role(address: str, role: str) -> str:

@@ -13,11 +13,13 @@ from sqlalchemy import Connection
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.factory.datasets import Datasets
 from mcp_forecast_engine.factory.documents import Documents
+from mcp_forecast_engine.ports import UNSIGNED, Signing
 from mcp_forecast_engine.runtime import lease, ledger
 from mcp_forecast_engine.runtime.run import Run, State
 from mcp_forecast_engine.store import datasets, named_artifacts, train_requests
 
 if TYPE_CHECKING:
+    from mcp_forecast_engine.factory.governance import GovernanceProfile
     from mcp_forecast_engine.factory.lineage import Node
     from mcp_forecast_engine.factory.plan import Champion, TrainingPlan
     from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
@@ -48,12 +50,18 @@ class Engine:
         wall_limit_s: float,
         pretrained: PretrainedFolder | None = None,
         cores: int = 1,
+        signing: Signing = UNSIGNED,
+        governance: Mapping[str, GovernanceProfile] | None = None,
     ) -> None:
         """pretrained: the operator's folder of pretrained models, which only `perform` loads; plans pin it.
 
+        signing: whose key signs bundles, and whose is needed. governance: profiles that a gate may judge by; None: the
+        engine's own.
+
         cores: threads that `perform` trains on; its results are the same with any number.
         """
-        self._cores, self._pretrained = cores, pretrained
+        self._cores, self._pretrained, self._signing = cores, pretrained, signing
+        self._governance = governance
         self._database, self.artifacts, self._wall_limit_s = database, artifacts, wall_limit_s
         self.datasets, self.documents = Datasets(database, artifacts), Documents(artifacts)
         self._served_by: Serving | None = None
@@ -63,14 +71,14 @@ class Engine:
     # plans
 
     def plan_training(self, *, requester: str, scope: Scope, governance: str = "default", **asked: Any) -> TrainingPlan:
-        """Pin a training request (arguments of `factory.request.resolve`). Raises NotFound and what cannot train.
+        """Pin a training request (fields of `factory.request.Asked`). Raises NotFound and what cannot train.
 
         scope: what a bundle is meant for; its ACTIVE bundle is what the new model is measured against, unless it is the
         same work. governance: name of the profile that judges.
         """
         from mcp_forecast_engine.factory.governance import built_in, profile_named
         from mcp_forecast_engine.factory.plan import Wanted
-        from mcp_forecast_engine.factory.request import resolve
+        from mcp_forecast_engine.factory.request import Asked, resolve
         from mcp_forecast_engine.factory.train_request import Provenance, TargetScope
         from mcp_forecast_engine.registry.champion import champion_for
 
@@ -81,10 +89,11 @@ class Engine:
                 return champion_for(connection, self.documents, scope, work_key)
 
         target, provenance = TargetScope(**scope.to_dict()), Provenance(requester=requester)
-        wanted = Wanted(target, profile_named(governance, built_in()), champion, provenance)
+        wanted = Wanted(target, profile_named(governance, self._governance or built_in()), champion, provenance)
         return resolve(
-            summary, self.artifacts, steps=steps, seasons=seasons, pretrained=self._pretrained, wanted=wanted, **asked
-        )
+            summary, self.artifacts, Asked(**asked), steps=steps, seasons=seasons, pretrained=self._pretrained,
+            wanted=wanted,
+        )  # fmt: skip
 
     def plan_inference(self, source: Source | None = None, **asked: Any) -> InferencePlan:
         """Pin a forecast request (arguments of `serving.request.resolve`).
@@ -237,7 +246,7 @@ class Engine:
         from mcp_forecast_engine.registry.shelf import Shelf
 
         with self._lock:
-            self._shelf = self._shelf or Shelf(self._database, self.artifacts, self.documents)
+            self._shelf = self._shelf or Shelf(self._database, self.artifacts, self.documents, self._signing)
             return self._shelf
 
     def _serving(self) -> Serving:

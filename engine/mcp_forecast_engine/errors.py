@@ -103,7 +103,7 @@ class NotExportable(ModelUntranslatable):
 
 # What a repeat of the same call may find again: a store that answers, or a document that was restored.
 RETRYABLE_REASONS: Final = frozenset({
-    "MANIFEST_UNRESOLVED", "TRAINING_PROFILE_UNRESOLVED", "GOVERNANCE_PROFILE_UNRESOLVED",
+    "MANIFEST_UNRESOLVED", "TRAINING_PROFILE_UNRESOLVED", "GOVERNANCE_PROFILE_UNRESOLVED", "EVIDENCE_UNRESOLVED",
 })  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from mcp_forecast.commands.bundle_files import add_actions
 from mcp_forecast.settings import process_settings
 
 Document = dict[str, Any]
@@ -20,7 +21,7 @@ _OF_CALL: Final = (
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `bundles list`, `publish`, `promote` and `rollback`."""
+    """Add `bundles list`, `publish`, `retry`, `promote`, `rollback`, `export` and `verify`."""
     text = "publish trained runs, and say which of them answers"
     actions = commands.add_parser("bundles", help=text, description=text).add_subparsers(
         metavar="ACTION", required=True
@@ -31,12 +32,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     listing.add_argument("--limit", type=int, metavar="N", help="lines at most, up to 100; default 20")
     publish = _action(actions, "publish", "publish_bundle", "put a run that passed its gate on record", scoped=False)
     publish.add_argument("run_id", metavar="RUN_ID")
+    text = "let a publication that the storage failed be tried again, once that is mended; nothing is trained again"
+    retry = actions.add_parser("retry", help=text, description=text)
+    retry.add_argument("run_id", metavar="RUN_ID")
+    retry.set_defaults(command=_retry_granted)
     promote = _action(actions, "promote", "promote_bundle", "let a bundle answer in a scope")
     promote.add_argument("bundle_id", metavar="BUNDLE_ID")
     promote.add_argument("--version", metavar="V", help="which version, if there are several")
     back = _action(actions, "rollback", "rollback_bundle", "let the bundle before answer again")
     back.add_argument("--to", metavar="BUNDLE", help="a bundle that was ACTIVE there before; default: the last one")
     back.add_argument("--retire", action="store_true", default=None, help="never let the present one answer again")
+    add_actions(actions)
     for changing in (promote, back):
         changing.add_argument("--reason", required=True, help="why, in a sentence; it stays in the record")
         changing.add_argument("--expected-token", type=int, metavar="N", help="refuse if the scope has moved since")
@@ -86,6 +92,20 @@ def _called(asked: argparse.Namespace) -> int:
         return refused(error)
     print(json.dumps(result) if asked.json else "\n".join(_SHOWN[asked.tool](result)))
     return REJECTED if result.get("status") in ("REJECTED", "PUBLISH_PENDING") else 0
+
+
+def _retry_granted(asked: argparse.Namespace) -> int:
+    """No tool: an agent that repeats its calls would grant itself attempts without end."""
+    from mcp_forecast.commands.refused import refused
+    from mcp_forecast.upkeep.retrying import grant_retry
+    from mcp_forecast_engine.errors import EngineError
+
+    try:
+        run = grant_retry(process_settings(), asked.run_id)
+    except EngineError as error:
+        return refused(error)
+    print(f"{run.run_id} is {run.state}\n  {(run.error or {})['next_step']}")
+    return 0
 
 
 def _listed(result: Document) -> list[str]:

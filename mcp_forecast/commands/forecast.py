@@ -152,7 +152,7 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
         training, needed = await train(target_only=True), []
     say(report.tried_report(training["result"]))
     say(report.trust_report(training["result"]["trust"]))
-    say(report.gate_report(training["result"]["gate"]))
+    say(report.gate_report(training["result"]["gate"], after=_after_gate(training)))
     if future is not None and not needed:
         say(report.warning_lines(["the chosen model reads no covariates, so the rows of --future were not used"]))
     ahead: Document = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}
@@ -249,6 +249,15 @@ def _retraining(training: Document, known_steps: int) -> Text:
         "give them with --future FILE.",
         style="default",
     )
+
+
+def _after_gate(training: Document) -> str:
+    """What the person types next: publish what passed, or train as the gate proposes; empty where it proposes none."""
+    gate = training["result"]["gate"]
+    if gate["decision"] == "PASS":
+        return f"mcp-forecast bundles publish {training['run_id']}; then bundles promote, with the id that it prints"
+    call = gate.get("refinement", {}).get("next_call")
+    return "" if call is None else f"the same command with --budget {call['arguments']['budget']}"
 
 
 def _log_file(settings: Settings) -> Path:

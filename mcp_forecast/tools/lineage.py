@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The tool whose first successful call made a thing of this name.
 _MAKERS: Final = {
     "dataset": "register_dataset", "forecast_dataset": "register_dataset", "run": "run_training",
-    "inference_run": "run_inference", "bundle": "publish_bundle",
+    "train_request": "run_training", "inference_run": "run_inference", "bundle": "publish_bundle",
 }  # fmt: skip
 _ENDED: Final = ("run", "inference_run")  # how these ended is an entry of its own
 _LOOKED_BACK: Final = 20  # entries that touched a ref which no row knows

@@ -64,7 +64,8 @@ def publish(
         **bundle.ref._asdict(), "manifest": bundle.manifest, "files": files, "registry_event_id": made.event.event_id,
         "next_step": f"promote_bundle with bundle_id {bundle.bundle_id}; list_bundles tells the scope's token",
     }  # fmt: skip
-    return Outcome({**answer, **told}, {**_bundle_refs(bundle), **_event_refs((made.event,))})
+    happened = (made.event,) if made.signed is None else (made.event, made.signed)
+    return Outcome({**answer, **told}, {**_bundle_refs(bundle), **_event_refs(happened)})
 
 
 def published_or_retried(app: App, connection: Connection, stored: dict[str, Any]) -> dict[str, Any] | None:
@@ -86,14 +87,24 @@ def promote(app: App, call: Call, request: PromoteBundleArguments, bundle: Bundl
     return _changed(change, "PROMOTED", _bundle_refs(bundle))
 
 
+def whole_behind(app: App, call: Call, request: RollbackBundleArguments) -> BundleRef | None:
+    """What it goes back to as the scope stands now, looked at as before a promotion."""
+    return app.engine.shelf.verified_behind(scope_of(app, request), request.to)
+
+
 def roll_back(
-    app: App, call: Call, request: RollbackBundleArguments, prepared: None, connection: Connection
+    app: App, call: Call, request: RollbackBundleArguments, prepared: BundleRef | None, connection: Connection
 ) -> Outcome:
     """Let the scope go back."""
-    to = None if request.to is None else _ref(connection, request.to)
+
+    def verify(bundle: Bundle) -> None:
+        if bundle.ref != prepared:  # the scope moved since
+            app.engine.shelf.require_sound(bundle)
+
+    to = None if request.to is None else bundles.read_ref(connection, request.to)
     change = lifecycle.rollback(
         connection, scope_of(app, request), _order(call, request.reason), to=to, retire_it=request.retire,
-        expected_token=request.expected_token,
+        expected_token=request.expected_token, verify=verify,
     )  # fmt: skip
     return _changed(change, "ROLLED_BACK", {} if change.active is None else {"bundle_id": change.active.bundle_id})
 
@@ -137,11 +148,6 @@ def _order(call: Call, reason: str) -> Order:
     """Who asks, when and why; the call's own entry in the log is its evidence."""
     source: events.SourceType = "HUMAN" if call.caller.door == "cli" else "SYSTEM"
     return Order(call.caller.id, call.at, source, reason, {"request_id": call.request_id})
-
-
-def _ref(connection: Connection, text: str) -> BundleRef:
-    bundle_id, _, version = text.partition("@")
-    return bundles.named(connection, bundle_id, version or None).ref
 
 
 def _changed(change: Change, done: str, refs: dict[str, str]) -> Outcome:
@@ -189,5 +195,5 @@ REGISTRY_TOOLS: Final = (
     Tool(PUBLISH_BUNDLE, prepare=package, commit=publish, replay=published_or_retried),
     Tool(LIST_BUNDLES, read=bundles_page, short=False),
     Tool(PROMOTE_BUNDLE, prepare=whole, commit=promote),
-    Tool(ROLLBACK_BUNDLE, commit=roll_back),
+    Tool(ROLLBACK_BUNDLE, prepare=whole_behind, commit=roll_back),
 )

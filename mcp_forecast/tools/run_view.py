@@ -34,7 +34,7 @@ _NEXT: Final = {
     "CANCELLED": "make the same call again to start a new attempt",
     "PASS": "read result.trust; then run_inference with this run_id, or publish_bundle to let it answer for a scope",
     "FAIL": "read result.gate: the rules that failed and, in its refinement, what to try; never publish or rely on it",
-    "PUBLISH_PENDING": "call publish_bundle with this run_id again; nothing is trained again",
+    "PUBLISH_PENDING": "read error.next_step: the publication is tried again, nothing is trained again",
     "PUBLISHED": "promote_bundle with its bundle_id (list_bundles with run_id), or run_inference with this run_id",
 }
 _NO_WORKERS: Final = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from leakage_toys import CHOICE, GAPS, HOURS, MONTHS, Case, driver_turns, first_test_origin, history_matters
+from leakage_toys import GAPS, HOURS, MONTHS, Case, driver_turns, first_test_origin, history_matters
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data import preprocessing
@@ -31,6 +31,7 @@ from mcp_forecast_engine.evaluation.trials import ArmChoice, Trials, seen_at
 from mcp_forecast_engine.evaluation.walks import before_test, through_test
 from mcp_forecast_engine.models import features
 from mcp_forecast_engine.models.combination import combined
+from mcp_forecast_engine.models.direct_ridge import DirectRidge
 from mcp_forecast_engine.models.forecaster import FittedModel
 from mcp_forecast_engine.models.table import MODELS
 
@@ -102,11 +103,25 @@ def later_targets(panel: Panel, origin: Integers, right: Panel, steps: int) -> P
     return replace(right, y=y)
 
 
+def renewed_as(patch: Patch, order: Callable[[list[Any]], list[Any]]) -> None:
+    """The models of the test windows, where the reference model is renewed at each, in another order."""
+    family = MODELS["direct_ridge"]
+    assert issubclass(family, DirectRidge)
+    whole = family.recalibrate
+
+    def leaking(cls: Any, panel: Panel, spec: Any, settings: Any, origins: Sequence[Integers]) -> Any:
+        models = list(whole(panel, spec, settings, origins))
+        yield from order(models) if np.array_equal(origins[0], first_test_origin(panel)) else models
+
+    patch.setattr(family, "recalibrate", classmethod(leaking))
+
+
 def fit_on_test(patch: Patch) -> None:
     fits_given(
         patch, lambda panel, origin, right, _:
         later_targets(panel, origin, right, 24) if np.array_equal(origin, first_test_origin(panel)) else right
     )  # fmt: skip
+    renewed_as(patch, lambda models: [models[1], *models[1:]])
 
 
 def refit_ahead(patch: Patch) -> None:
@@ -114,6 +129,7 @@ def refit_ahead(patch: Patch) -> None:
         patch, lambda panel, origin, right, _:
         later_targets(panel, origin, right, 24) if np.all(origin > first_test_origin(panel)) else right
     )  # fmt: skip
+    renewed_as(patch, lambda models: [models[0], *models[2:], models[-1]])
 
 
 def scaler_on_test(patch: Patch) -> None:
@@ -231,21 +247,28 @@ def filled_from_future(patch: Patch) -> None:
     patch.setattr(preprocessing, "fill_gaps", leaking)
 
 
-# The mutation, and the run that it is put into.
-MUTANTS: dict[str, tuple[Callable[[Patch], None], Case]] = {
-    "filled_from_future": (filled_from_future, GAPS),
-    "overlapping_validation": (overlapping_validation, HOURS),
-    "no_embargo": (no_embargo, HOURS),
-    "unordered_origins": (unordered_origins, HOURS),
-    "doubled_window": (doubled_window, HOURS),
-    "scaler_on_test": (scaler_on_test, HOURS),
-    "fit_on_test": (fit_on_test, HOURS),
-    "refit_ahead": (refit_ahead, HOURS),
-    "tuned_on_test": (tuned_on_test, CHOICE),
-    "chosen_on_test": (chosen_on_test, replace(CHOICE, frame=driver_turns())),
-    "weights_on_test": (weights_on_test, MONTHS),
-    "calibrated_on_test": (calibrated_on_test, HOURS),
-    "future_history": (future_history, replace(HOURS, frame=history_matters())),
-    "improved_score": (improved_score, HOURS),
-    "softened_truth": (softened_truth, HOURS),
+CASES: dict[str, Case] = {
+    "hours": HOURS,
+    "months": MONTHS,
+    "gaps": GAPS,
+    "a driver that turns": replace(HOURS, frame=driver_turns()),
+    "a history that matters": replace(HOURS, frame=history_matters()),
+}
+# The mutation, and the case that it is put into.
+MUTANTS: dict[str, tuple[Callable[[Patch], None], str]] = {
+    "filled_from_future": (filled_from_future, "gaps"),
+    "overlapping_validation": (overlapping_validation, "hours"),
+    "no_embargo": (no_embargo, "hours"),
+    "unordered_origins": (unordered_origins, "hours"),
+    "doubled_window": (doubled_window, "hours"),
+    "scaler_on_test": (scaler_on_test, "hours"),
+    "fit_on_test": (fit_on_test, "hours"),
+    "refit_ahead": (refit_ahead, "hours"),
+    "tuned_on_test": (tuned_on_test, "hours"),
+    "chosen_on_test": (chosen_on_test, "a driver that turns"),
+    "weights_on_test": (weights_on_test, "months"),
+    "calibrated_on_test": (calibrated_on_test, "hours"),
+    "future_history": (future_history, "a history that matters"),
+    "improved_score": (improved_score, "hours"),
+    "softened_truth": (softened_truth, "hours"),
 }

@@ -104,13 +104,13 @@ def first_test_origin(panel: Panel) -> Integers:
 
 def history_matters() -> Frame:
     """Hours in which a historical column drives the target without a lag, so that its future would be worth much."""
-    panel = hourly(30, effect=0.0)
+    panel = hourly(24, effect=0.0)
     return rows_of(replace(panel, y=panel.y + 10 * panel.covariates["past"]))
 
 
 def driver_turns() -> Frame:
     """Hours whose driver means the opposite from the first test step on: there, reading it does harm."""
-    frame = rows_of(hourly(30))
+    frame = rows_of(hourly(24))
     test = np.arange(len(frame.y)) >= first_test_origin(Case(frame).panel())[0]
     return replace(frame, y=frame.y - np.where(test, 8.0, 0.0) * frame.covariates["driver"])
 
@@ -147,8 +147,8 @@ DAYS = Case(
 )  # the short steps are filled before: no day lacks its sum
 
 
-HOURS = Case(rows_of(hourly(30)), refits=2)
+HOURS = Case(rows_of(hourly(24)), refits=2)
 RENEWED = replace(HOURS, refits=None)
 CHOICE = replace(HOURS, depth="choice")
-MONTHS = Case(months(), season=12, horizon=6, budget=BUDGETS["small"], refits=1, depth="choice")
+MONTHS = Case(months(), season=12, horizon=6, budget=BUDGETS["small"], refits=1)
 GAPS = Case(gaps(), refits=1)

@@ -37,7 +37,27 @@ def without(found: Backtest) -> dict[str, object]:
     arms = [arm for arm in plain["arms"] if arm["name"] != "active"]
     pairs = [c for c in plain["comparisons"] if "active" not in (c["arm"], c["against"])]
     notes = [note for note in plain["notes"] if "ACTIVE" not in note]
-    return {**plain, "arms": arms, "comparisons": pairs, "notes": notes}
+    parts = [part for part in plain["parts"] if "active" not in (part["arm"], part["against"])]
+    scores = [
+        {**part, "scores": {name: told for name, told in part["scores"].items() if name != "active"}}
+        for part in plain["part_scores"]
+    ]
+    return {**plain, "arms": arms, "comparisons": pairs, "notes": notes, "parts": parts, "part_scores": scores}
+
+
+def test_on_every_part_of_the_test_it_is_told_what_serves_scored_and_what_the_run_saves(
+    panel: Panel, alone: Backtest
+) -> None:
+    found, arm = against(panel, alone.report.arm("seasonal_naive")).report, alone.report.chosen
+    parts = [part for part in found.parts if (part.arm, part.against) == (arm, "active")]
+    naive = [part for part in found.parts if (part.arm, part.against) == (arm, "seasonal_naive")]
+    assert [(p.by, p.label, p.skill, p.low) for p in parts] == [(p.by, p.label, p.skill, p.low) for p in naive]
+    assert all(p.low is not None and p.high is not None and p.low < p.skill < p.high for p in parts)
+    for part, scored in zip(parts, found.part_scores, strict=True):
+        assert set(scored.scores) == {arm, "seasonal_naive", "active"}
+        assert scored.scores["active"] == scored.scores["seasonal_naive"]
+        # Of one series the skill is the share of MASE that is saved.
+        assert part.skill == pytest.approx(1 - scored.scores[arm]["MASE"] / scored.scores["active"]["MASE"])
 
 
 @pytest.mark.parametrize("refits", [None, 2, 0])

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from label_toys import ASOF, plan_of, registered, revised_rows
+from panel_content import panel_digest
 
 from mcp_forecast_engine.data.steps import DEFAULT_STEPS, FillGaps, step_to_dict
 from mcp_forecast_engine.errors import CorridorRefused, DataInvalid
 from mcp_forecast_engine.factory.inputs import Panels
-from mcp_forecast_engine.factory.manifest import DatasetManifest, manifest_of, panel_digest, read_manifest, rebuild
+from mcp_forecast_engine.factory.manifest import DatasetManifest, manifest_of, read_manifest, rebuild
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest_of_bytes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from forecast_toys import REFERENCES_ONLY, hourly, panel_of
@@ -9,8 +11,10 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
-from mcp_forecast_engine.evaluation.breakdown import MOST_PARTS, Part
+from mcp_forecast_engine.evaluation.breakdown import Part
+from mcp_forecast_engine.evaluation.divisions import MOST_PARTS
 from mcp_forecast_engine.evaluation.plan import plan_for
+from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.models.spec import MEDIAN
 
 
@@ -78,6 +82,48 @@ def test_covariates_are_set_against_the_same_model_without_them_in_every_arm(fou
     pairs = {(part.arm, part.against) for part in found.report.parts}
     assert {("with_covariates", "target_only"), ("with_all_covariates", "target_only")} <= pairs
     assert [part.to_dict() for part in found.report.parts] == found.report.to_dict()["parts"]
+
+
+def levels(series: int, *, lengths: tuple[int, ...] = (72, 96)) -> Panel:
+    """Series of rising level and of two lengths in turn, in integer time."""
+    draw = np.random.default_rng(7)
+    steps = [lengths[i % len(lengths)] for i in range(series)]
+    made = [(i + 1) * (10 + np.sin(np.arange(n) * np.pi / 6) + draw.normal(size=n)) for i, n in enumerate(steps)]
+    return panel_of(made, season_length=12, freq="1")
+
+
+def test_series_that_nothing_groups_are_told_apart_by_level_and_by_length_of_history() -> None:
+    panel = levels(24)
+    found = backtest(panel, plan_for(panel, 6), REFERENCES_ONLY).report
+    groups = {by: [p for p in found.part_scores if p.by == by] for by in ("level", "history")}
+    assert [part.series for part in groups["level"]] == [6, 6, 6, 6]
+    lows = [float(part.label.split(" to ")[0]) for part in groups["level"]]
+    assert lows == sorted(lows)
+    assert [part.series for part in groups["history"]] == [12, 12]
+    for parts in groups.values():
+        assert sum(part.steps for part in parts) == found.scored_steps
+
+
+def test_few_series_or_equal_ones_make_no_groups() -> None:
+    for panel in (levels(6), levels(24, lengths=(72,))):
+        found = backtest(panel, plan_for(panel, 6), REFERENCES_ONLY).report
+        assert "history" not in {part.by for part in found.part_scores}
+
+
+def test_where_repetition_is_better_the_worst_steps_and_the_worst_group_are_named(found: Backtest) -> None:
+    report, arm = found.report, found.report.chosen
+    assert not any("above seasonal naive" in note for note in judge(report).notes)
+    ahead = [part for part in report.parts if (part.arm, part.against, part.by) == (arm, "seasonal_naive", "horizon")]
+    bad = [
+        replace(ahead[2], skill=-0.1, low=-0.2, high=-0.05), replace(ahead[7], skill=-0.3, low=-0.5, high=0.1),
+        replace(ahead[0], by="store", label="Wien", skill=-0.04, low=-0.08, high=-0.01),
+        replace(ahead[0], by="store", label="Graz", skill=0.4), replace(ahead[0], by="season", skill=-0.9),
+    ]  # fmt: skip
+    assert judge(replace(report, parts=tuple(bad))).notes[:2] == (
+        "22-24 steps ahead the error is 30% above seasonal naive (95 % interval of the gain: -50% to 10%): this may be "
+        "luck",
+        "where store is Wien the error is 4% above seasonal naive (95 % interval of the gain: -8% to -1%)",
+    )
 
 
 def test_groups_of_series_are_told_apart_and_the_one_that_gains_is_named() -> None:

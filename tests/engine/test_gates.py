@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mcp_forecast_engine.errors import CorridorRefused
+from mcp_forecast_engine.factory.eval_report import measured
 from mcp_forecast_engine.factory.gates import MEANING, Measured, judge
-from mcp_forecast_engine.factory.governance import RULES, Rule, built_in, profile_named, read_profiles
+from mcp_forecast_engine.factory.governance import RULES, Rule, built_in, profile_named, read_profiles, with_operators
 
 GOOD: Measured = {
     "skill": 0.3, "skill_low": 0.2, "units": 60, "coverage_80": 0.8, "coverage_95": 0.95, "leaks": 0,
@@ -98,3 +100,72 @@ def test_an_unknown_profile_names_the_known_ones() -> None:
     with pytest.raises(CorridorRefused) as refused:
         profile_named("lenient", built_in())
     assert (refused.value.reason, refused.value.allowed) == ("GOVERNANCE_PROFILE_UNRESOLVED", sorted(built_in()))
+
+
+def operators(**profiles: Any) -> dict[str, Any]:
+    return {"policy_id": "acme", "revision": "7", "profiles": profiles}
+
+
+def rules(**limits: Any) -> dict[str, Any]:
+    return {"replay": "fits", "rules": {**LIMITS, **limits}}
+
+
+def test_an_operators_profile_stands_beside_the_built_in_ones_and_may_replace_one() -> None:
+    data = json.dumps(operators(orders=rules(skill_low={"min": 0.25}), default=rules(units={"min": 100}))).encode()
+    found = with_operators(data, file="gates.json")
+    assert set(found) == {*built_in(), "orders"}
+    assert judge(GOOD, built_in()["default"], ASKED).decision == "PASS"
+    for name, rule in (("orders", "skill_low"), ("default", "units")):
+        gate = judge(GOOD, found[name], ASKED)
+        assert [result.rule for result in gate.rules if not result.passed] == [rule]
+        assert (found[name].policy_id, found[name].revision) == ("acme", "7")
+    assert found["strict"] == built_in()["strict"]
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("{", "it is no JSON"), ("[]", "something else than a policy"), ("\xff", "it is no JSON"),
+        (json.dumps(operators()), "profiles is {}"),
+        (json.dumps({**operators(x=rules()), "revision": 7}), "revision is 7"),
+        (json.dumps({**operators(x=rules()), "extra": 1}), "something else than a policy"),
+        (json.dumps(operators(Big=rules())), "a profile is named 'Big'"),
+        (json.dumps(operators(x={**rules(), "rulez": {}})), "profile 'x' has 'rulez'"),
+        (json.dumps(operators(x=rules(leaks={"min": 0}))), "profile 'x' lacks a max of the rule leaks"),
+        (json.dumps(operators(x={"replay": "fits", "rules": {"leaks": {"max": 0}}})), "lacks a max of the rule replay"),
+        (json.dumps(operators(x=rules(beauty={"min": 1}))), "profile 'x' has a rule 'beauty'"),
+        (json.dumps(operators(x=rules(skill={"min": 2, "max": 1}))), "which nothing can keep"),
+        (json.dumps(operators(x=rules(skill={"min": float("nan")}))), "profiles.x.skill is"),
+        ('{"policy_id": "a", "policy_id": "b"}', "'policy_id' stands there twice"),
+    ],
+)  # fmt: skip
+def test_an_operators_file_that_is_wrong_is_refused_by_name_place_and_next_step(document: str, told: str) -> None:
+    with pytest.raises(CorridorRefused) as refused:
+        with_operators(document.encode("latin-1"), file="gates.json")
+    assert refused.value.reason == "GOVERNANCE_PROFILE_INVALID"
+    assert refused.value.message.startswith("gates.json: ")
+    assert told in refused.value.message
+    assert refused.value.field
+    assert refused.value.next_step == "correct the governance file"
+
+
+def test_the_example_of_an_operators_file_is_one() -> None:
+    example = Path(__file__).parents[2] / "examples/governance.json"
+    assert "weekly-orders" in with_operators(example.read_bytes(), file=example.name)
+
+
+def test_the_worst_steps_and_the_worst_group_are_measured_against_the_baseline_alone() -> None:
+    naive = {"arm": "ridge", "against": "seasonal_naive"}
+    report: dict[str, Any] = {
+        "chosen": "ridge", "scores": {"ridge": {}}, "evidence": {"units": 9}, "leakage": [], "factors": [],
+        "skill": [{"metric": "MASE", "skill": 0.2, "low": 0.1}], "against_active": [],
+        "parts": [
+            {**naive, "by": "horizon", "skill": 0.3}, {**naive, "by": "horizon", "skill": -0.2},
+            {**naive, "by": "season", "skill": -0.9}, {**naive, "against": "active", "by": "horizon", "skill": -0.8},
+        ],
+    }  # fmt: skip
+    found = measured(report, model_bytes=1, latency_ms=1.0, replay_difference=0.0)
+    assert (found["skill_worst_step"], found["skill_worst_group"]) == (-0.2, 0.2)  # no groups: all series are one
+    report["parts"].append({**naive, "by": "store", "skill": 0.05})
+    again = measured(report, model_bytes=1, latency_ms=1.0, replay_difference=0.0)
+    assert again["skill_worst_group"] == 0.05

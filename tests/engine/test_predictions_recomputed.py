@@ -15,6 +15,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.evaluation import predictions
 from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
+from mcp_forecast_engine.evaluation.breakdown import PartScores
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.evaluation.predictions import COLUMNS, LEVEL_NAMES, kept_arms, read_predictions
 from mcp_forecast_engine.models.spec import QUANTILES
@@ -27,14 +28,26 @@ with warnings.catch_warnings():
 DECILES = [level for level in QUANTILES if 0.1 <= level <= 0.9]
 
 
-def gappy_series(series: int = 7) -> Panel:
-    """Integer time, lengths and levels apart, a fifth of the last part filled in, one series that never changes."""
+def gappy_series(series: int = 11) -> Panel:
+    """Integer time, lengths and levels apart, a fifth of the last part filled in, one series that never changes.
+
+    They come from two countries, one of them unknown, and from shops of all sizes.
+    """
     draw = np.random.default_rng(3)
     made = [
         (i + 1) * (12 + 3 * np.sin(np.arange(n) * 2 * np.pi / 12) + draw.normal(size=n))
         for i, n in enumerate(draw.integers(84, 110, size=series))
     ]
-    panel = panel_of([*made, np.full(90, 5.0)], season_length=12, freq="1")
+    panel = panel_of(
+        [*made, np.full(90, 5.0)],
+        season_length=12,
+        freq="1",
+        static={
+            "country": [-1.0, *(float(i % 2) for i in range(series))],
+            "size": [3.0, 3.0, *(float(11 - i) for i in range(series - 1))],
+        },
+        categories={"country": ("AT", "DE")},
+    )
     return replace(panel, observed=draw.random(len(panel.y)) > 0.2)
 
 
@@ -78,6 +91,49 @@ def test_every_number_of_every_arm_is_computed_again_by_a_public_library(run: tu
         theirs = scores(frame[frame["arm"] == arm.name])
         for metric in arm.metrics:
             assert metric.value == pytest.approx(theirs[metric.name], rel=1e-9, abs=1e-12), (arm.name, metric.name)
+
+
+def within(frame: pd.DataFrame, panel: Panel, part: PartScores) -> pd.DataFrame:
+    """The stored rows of a part of the test, found by what its label says."""
+    if part.by == "horizon":
+        steps = [int(step) for step in part.label.split("-")]
+        return frame[frame["step"].between(steps[0], steps[-1])]
+    codes = panel.covariates[part.by][panel.offsets[:-1]]
+    if part.by == "size":
+        sizes = [float(number) for number in part.label.split(" to ")]
+        of = [name for name, size in zip(panel.unique_id, codes, strict=True) if sizes[0] <= size <= sizes[-1]]
+    else:
+        words = ["(all others)" if code < 0 else panel.categories[part.by][int(code)] for code in codes]
+        of = [name for name, word in zip(panel.unique_id, words, strict=True) if word == part.label]
+    return frame[frame["unique_id"].isin(of)]
+
+
+def scaled_error(frame: pd.DataFrame) -> float:
+    """Of one arm's rows, the mean of |y - median| / scale, pooled."""
+    frame = frame[frame["observed"] & (frame["scale"] > 0)].drop(columns="cutoff")
+    whole = frame.assign(unique_id="all", y=frame["y"] / frame["scale"], m=frame["q0.5"] / frame["scale"])
+    return float(losses.mae(whole, ["m"])["m"].iloc[0])
+
+
+def test_every_number_by_steps_ahead_and_by_group_is_computed_again_too(run: tuple[Panel, Backtest, bytes]) -> None:
+    panel, found, data = run
+    frame = parquet.read_table(io.BytesIO(data)).to_pandas()
+    parts = [part for part in found.report.part_scores if part.by != "season"]
+    assert {part.by for part in parts} == {"horizon"} | ({"country", "size"} if len(panel.unique_id) > 1 else set())
+    pair = (found.report.chosen, "seasonal_naive")
+    skills = {(part.by, part.label): part for part in found.report.parts if (part.arm, part.against) == pair}
+    for part in parts:
+        rows = {arm: within(frame[frame["arm"] == arm], panel, part) for arm in part.scores}
+        for arm, told in part.scores.items():
+            theirs = scores(rows[arm])
+            assert part.steps == rows[arm]["observed"].sum()
+            assert part.series == rows[arm][rows[arm]["observed"]]["unique_id"].nunique()
+            for name, value in told.items():
+                assert value == pytest.approx(theirs[name], rel=1e-9, abs=1e-12, nan_ok=True), (part, arm, name)
+        mine, naive = (scaled_error(rows[arm]) for arm in pair)
+        skill = skills[part.by, part.label]
+        assert skill.skill == pytest.approx(1 - mine / naive, rel=1e-9, abs=1e-12)
+        assert skill.value_added == pytest.approx(naive - mine, rel=1e-9, abs=1e-12)
 
 
 def test_the_stored_scale_is_the_seasonal_change_before_the_first_test_window() -> None:

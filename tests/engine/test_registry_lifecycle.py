@@ -279,5 +279,11 @@ def test_the_events_of_a_change_name_what_the_lifecycle_allows_and_nothing_else(
     rollback(registry, toy.EVERYBODY, toy.order(), retire_it=True)
     approve(registry, toy.EVERYBODY, C.ref, toy.order())
     promote(registry, toy.EVERYBODY, B.ref, toy.order())
+    signed = [
+        lifecycle.sign(registry, toy.EVERYBODY, C.ref, toy.order(), key=key, signature="sha256:" + "1" * 64)
+        for key in ("sha256:a", "sha256:b", "sha256:a")
+    ]
+    assert [one.seq for one in signed] == [signed[0].seq, signed[0].seq + 1, signed[0].seq]  # once a key
+    assert events.signatures(registry, C.ref) == signed[:2]
     assert set(types(registry)) | {"BUNDLE_PUBLISHED"} == set(events.EVENT_TYPES)
     assert lifecycle.is_retired(registry, B.ref)

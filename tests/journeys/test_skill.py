@@ -23,7 +23,9 @@ from mcp_forecast_engine.runtime.run import STATES
 SKILL = Path(__file__).parent.parent.parent / "skills" / "forecast-ops"
 TEXT = (SKILL / "SKILL.md").read_text(encoding="utf-8")
 BODY = TEXT.split("---", 2)[2]
-QUOTED = [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", BODY)]
+BLOCK = re.compile(r"```call\n(.*?)```", re.S)
+CALLS = [line.split(" ", 1) for block in BLOCK.findall(BODY) for line in block.splitlines()]
+QUOTED = [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", BLOCK.sub("", BODY))]
 
 
 def words(value: Any) -> Iterator[str]:
@@ -39,6 +41,15 @@ def words(value: Any) -> Iterator[str]:
         yield value
 
 
+def followed(desk: Desk, names: dict[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The calls that the skill writes down, one after the other; names: what stands in capitals there."""
+    for tool, arguments in CALLS:
+        answer = desk.call(tool, json.loads(re.sub(r"[A-Z]{3,}", lambda found: names[found[0]], arguments)))
+        assert answer["ok"], (tool, answer)
+        names["BUNDLE"] = answer["result"].get("bundle_id", names.get("BUNDLE", ""))
+        yield tool, answer
+
+
 def test_the_skill_is_valid_and_short() -> None:
     assert validate(SKILL) == []
     assert len(TEXT.splitlines()) <= 120
@@ -46,7 +57,8 @@ def test_the_skill_is_valid_and_short() -> None:
 
 
 def test_every_tool_is_in_the_skill() -> None:
-    assert [tool["name"] for tool in tools() if f"`{tool['name']}`" not in BODY] == []
+    named = {*QUOTED, *(tool for tool, _ in CALLS)}
+    assert [tool["name"] for tool in tools() if tool["name"] not in named] == []
 
 
 def test_every_name_in_the_skill_exists_in_a_contract_or_a_real_answer(desk: Desk) -> None:
@@ -59,12 +71,12 @@ def test_every_name_in_the_skill_exists_in_a_contract_or_a_real_answer(desk: Des
     failed = desk.finish(desk.call("run_training", {**asked, "dataset_id": dull})["result"]["run_id"])["result"][
         "run_id"
     ]
-    key = {"reason": "as the skill says", "idempotency_key": "k"}
     refused = desk.call("publish_bundle", {"run_id": failed, "idempotency_key": "f"})
-    passed = {"run_id": trained["result"]["run_id"], "idempotency_key": "p"}
-    bundle = desk.call("publish_bundle", passed)["result"]["bundle_id"]
-    assert desk.call("promote_bundle", {"bundle_id": bundle, **key})["ok"]
-    served = desk.call("run_inference")
+    names = {"RUN": trained["result"]["run_id"], "KEY": "k", "REASON": "as the skill says"}
+    done = dict(followed(desk, names))
+    assert done["rollback_bundle"]["result"]["status"] == "ROLLED_BACK"
+    served = done["run_inference"]
+    assert served["result"]["result"]["model"]["served_by"]["bundle_id"] == names["BUNDLE"]
     answers = (*words(documents()), *words(trained), *words(refused), *words(served))
     known = {*answers, *CODES, "caution", "do_not_trust", "trust", "temp"}
     named = {word for quoted in QUOTED for word in re.findall(r"[A-Za-z][A-Za-z_]*[A-Za-z]", quoted)}

@@ -1,4 +1,4 @@
-"""The same run and bytes, whatever is killed on the way and wherever it is made."""
+"""The same run, bundle and bytes, whatever is killed on the way and wherever it is made."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import corridor_toy
 import pytest
 from conftest import Answer, Desk
 from training_toys import register, rows, train
@@ -28,9 +29,14 @@ def outcome(answer: Answer) -> tuple[str, str]:
     return answer["result"]["state"], json.dumps([[artifact["name"], artifact["digest"]] for artifact in artifacts])
 
 
-QUICK = ("started", "preprocess:stored", "evaluate:made", "evaluate:recorded", "train:stored", "result:stored")
+QUICK = (
+    "started", "preprocess:stored", "evaluate:made", "evaluate:recorded", "train:stored", "gate:stored",
+    "result:stored",
+)  # fmt: skip
 STEPS = tuple(
-    f"{step}:{moment}" for step in ("preprocess", "evaluate", "train") for moment in ("made", "stored", "recorded")
+    f"{step}:{moment}"
+    for step in ("preprocess", "evaluate", "train", "gate")
+    for moment in ("made", "stored", "recorded")
 )
 WORKER_POINTS = [
     pytest.param(point, marks=() if point in QUICK else pytest.mark.slow)
@@ -77,6 +83,46 @@ def test_a_server_killed_at_a_point_loses_no_run_and_a_retry_doubles_none(
     assert retried["ok"]
     assert outcome(second.finish(retried["result"]["run_id"])) == unkilled
     assert second.call("list_runs")["result"]["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("tool", "point"),
+    [
+        ("publish_bundle", "insert registry_event"),
+        ("publish_bundle", "publish_bundle:written"),
+        ("publish_bundle", "committed"),
+        ("promote_bundle", "insert active_bundle"),
+        ("promote_bundle", "answered"),
+    ],
+)
+def test_a_server_killed_while_it_publishes_or_promotes_leads_where_an_undisturbed_one_leads(
+    walked: Walked, tmp_path: Path, tool: str, point: str
+) -> None:
+    place = walked.starts[tool].copied(tmp_path / "home", "")
+    assert corridor_toy.Server(place, point).killed()
+    with corridor_toy.opened(place.settings()) as desk:
+        assert corridor_toy.to_the_end(place, desk) == walked.expected
+    assert walked.expected["wrong"] == []
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Homes to start from, by the call that comes next, and the end that an undisturbed corridor comes to."""
+
+    starts: dict[str, corridor_toy.Place]
+    expected: corridor_toy.Ending
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    folder, starts = tmp_path_factory.mktemp("corridor"), {}
+    place = corridor_toy.begin(folder / "home")
+    for tool in corridor_toy.CALLS:
+        starts[tool] = place.copied(folder / tool, "")
+        with corridor_toy.opened(place.settings()) as desk:
+            place = corridor_toy.go_on(place, desk)
+            expected = corridor_toy.ending(place, desk)
+    return Walked(starts, expected)
 
 
 @pytest.fixture(scope="module")

@@ -74,11 +74,12 @@ def test_a_forecast_leads_back_over_its_run_model_and_evidence_to_the_data_that_
     assert next(iter(found)) == "forecast.json"
     assert found["forecast.json"]["made_from"] == ["inference_run"]
     assert found["inference_run"]["made_from"] == ["result.json", "dataset"]
-    assert {"model.onnx", "evaluation.json", "gate_receipt", "eval_report.json", "evidence_pack.json"} <= {
+    assert {"model.onnx", "evaluation.json", "gate_receipt.json", "eval_report.json", "evidence_pack.json"} <= {
         *found["result.json"]["made_from"]
     }
     assert found["model.onnx"]["made_from"] == ["run"]
-    assert found["run"]["made_from"] == ["resolved_plan.json"]
+    assert found["run"]["made_from"] == ["resolved_plan.json", "train_request"]
+    assert found["train_request"]["made_from"] == ["train_build_request.json"]
     assert found["resolved_plan.json"]["made_from"] == ["train_build_request.json"]
     assert found["train_build_request.json"]["made_from"] == ["dataset_manifest.json"]
     assert found["dataset_manifest.json"]["made_from"] == ["dataset"]
@@ -92,6 +93,7 @@ def test_each_part_names_the_calls_that_made_it(line: Line) -> None:
     assert calls["dataset"] == calls["forecast_dataset"] == [["register_dataset", "OK"]]
     assert calls["inference_run"][0] == ["run_inference", "OK"]
     assert calls["bundle.json"] == [["publish_bundle", "OK"]]
+    assert calls["train_request"] == [["run_training", "OK"]]
     ((seq, _, _, caller),) = (call.split() for call in found["dataset"]["calls"])
     (entry,) = done(line.desk, "get_audit_trail", ref=line.data, tool="register_dataset")["entries"]
     assert (entry["seq"], entry["caller"]) == (int(seq), caller)
@@ -113,7 +115,8 @@ def test_any_ref_of_the_line_is_a_start_and_what_came_after_it_is_left_out(line:
         assert "forecast.json" not in found or name in ("forecast.json", "inference_run")
     assert set(line.lineage(line.data)) == {"dataset"}
     assert set(line.lineage(whole["model.onnx"]["digest"])) == {
-        "model.onnx", "run", "resolved_plan.json", "train_build_request.json", "dataset_manifest.json", "dataset",
+        "model.onnx", "run", "train_request", "resolved_plan.json", "train_build_request.json",
+        "dataset_manifest.json", "dataset",
     }  # fmt: skip
 
 
@@ -128,7 +131,10 @@ def test_another_request_for_the_same_run_leads_to_it_although_no_document_names
         run, created = engine.submit(connection, other, caller="somebody-else", now=1.0)
     assert (run.run_id, created) == (line.run, False)
     found = [node.name for node in engine.lineage(other.request.train_request_id)]
-    assert found == ["train_build_request.json", "dataset_manifest.json", "dataset"]
+    assert found[1:] == ["train_build_request.json", "dataset_manifest.json", "dataset"]
+    led_there = {node.name: node.id for node in engine.lineage(run.run_id) if node.name.startswith("train_request")}
+    assert led_there[found[0]] == other.request.train_request_id
+    assert len(set(led_there.values())) == 2
     with pytest.raises(NotFound):
         engine.lineage("treq_" + "0" * 24)
 
@@ -180,8 +186,8 @@ def test_a_run_that_waits_rests_on_its_data_and_nothing_is_exported_of_it(
     data = done(desk, "register_dataset", rows=ROWS, freq="D")["dataset_id"]
     run = done(desk, "run_training", dataset_id=data, horizon=2, covariates=[])["run_id"]
     made = done(desk, "get_audit_trail", ref=run, lineage=True)["lineage"]
-    assert [node["name"] for node in made] == ["run", "dataset"]
-    assert [node["calls"][0].split()[1] for node in made] == ["run_training", "register_dataset"]
+    assert [node["name"] for node in made] == ["run", "train_request", "dataset"]
+    assert [node["calls"][0].split()[1] for node in made] == ["run_training", "run_training", "register_dataset"]
     for unknown in ("sha256:" + "0" * 64, "er_" + "0" * 24):
         error = desk.call("get_audit_trail", {"ref": unknown, "lineage": True})["error"]
         assert (error["code"], error["field"]) == ("NOT_FOUND", "ref")

@@ -8,22 +8,16 @@ from datetime import date, timedelta
 from typing import Any
 
 from conftest import ENDED, Answer, Desk
+from panel_content import panel_digest
 from preprocessing_toys import CLIP, WEEKLY, day, preprocess, register
 
 from mcp_forecast.settings import Settings
-from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.factory.inputs import Panels
-from mcp_forecast_engine.store.identity import digest_of_bytes
 
 
 def plan_of(desk: Desk, run_id: str) -> dict[str, Any]:
     with desk.app.database.read() as connection:
         return desk.app.engine.run(connection, run_id).plan
-
-
-def panel_digest(panel: Panel) -> str:
-    parts = [panel.ds, panel.y, panel.observed, *(panel.covariates[name] for name in sorted(panel.covariates))]
-    return digest_of_bytes(b"".join(part.tobytes() for part in parts))
 
 
 def artifact(answer: Answer, name: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from conftest import Answer, Desk
+from gate_data import passing
 from sqlalchemy import text
 
 from mcp_forecast.settings import Settings, child_environment
@@ -39,6 +40,23 @@ app.close()
 """
 
 
+PUBLISHER = """
+import json, sys
+from anyio.from_thread import start_blocking_portal
+from mcp_forecast.app import open_app
+from mcp_forecast.calls.caller import Caller
+from mcp_forecast.calls.pipeline import call
+from mcp_forecast.settings import process_settings
+app = open_app(process_settings())
+me = Caller("racer", frozenset({"registry:read", "registry:write"}), "test")
+with start_blocking_portal() as portal:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(json.dumps(portal.call(call, app, "publish_bundle", json.loads(sys.argv[1]), me)), flush=True)
+app.close()
+"""
+
+
 def runs_and_keys(desk: Desk) -> tuple[int, int]:
     with desk.app.database.read() as connection:
         runs = connection.execute(text("SELECT count(*) FROM run")).scalar_one()
@@ -54,19 +72,19 @@ def test_many_threads_with_the_same_keys_make_one_run_per_key(
     answers: list[Answer] = []
 
     def ask() -> None:
-        for key in range(6):
+        for key in range(3):
             request = {"dataset_id": dataset, "horizon": 7 + key, "idempotency_key": f"k{key}"}
             answers.append(desk.call("run_training", request))
 
-    threads = [threading.Thread(target=ask) for _ in range(16)]
+    threads = [threading.Thread(target=ask) for _ in range(64)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(answer["ok"] for answer in answers)
-    assert len({answer["result"]["run_id"] for answer in answers}) == 6
-    assert sum(not answer["replayed"] for answer in answers) == 6
-    assert runs_and_keys(desk) == (6, 6)
+    assert [answer["ok"] for answer in answers] == [True] * 192
+    assert len({answer["result"]["run_id"] for answer in answers}) == 3
+    assert sum(not answer["replayed"] for answer in answers) == 3
+    assert runs_and_keys(desk) == (3, 3)
 
 
 def test_several_processes_on_one_home_make_one_run_per_key(
@@ -95,3 +113,50 @@ def test_several_processes_on_one_home_make_one_run_per_key(
     assert len({run for lines in outputs for _, run in lines}) == 10
     assert runs_and_keys(desk) == (10, 10)
     assert os.environ.get("MCP_FORECAST_HOME") is None
+
+
+def test_a_run_published_by_many_threads_and_processes_at_once_is_one_bundle_and_one_event(
+    open_desk: Callable[[Settings], Desk], settings: Settings
+) -> None:
+    desk = open_desk(settings)
+    dataset = desk.call("register_dataset", {"rows": passing(), "freq": "D"})["result"]["dataset_id"]
+    asked = {"dataset_id": dataset, "horizon": 7, "covariates": []}
+    run_id = desk.call("run_training", asked)["result"]["run_id"]
+    assert desk.finish(run_id)["result"]["state"] == "PASS"
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-c", PUBLISHER, json.dumps({"run_id": run_id, "idempotency_key": f"process-{number}"})],
+            env=child_environment(settings), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    for other in others:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+    answers: list[Answer] = []
+
+    def publish(key: str) -> None:
+        answers.append(desk.call("publish_bundle", {"run_id": run_id, "idempotency_key": key}))
+
+    threads = [threading.Thread(target=publish, args=(f"thread-{number}",)) for number in range(16)]
+    for other in others:
+        assert other.stdin is not None
+        other.stdin.write("go\n")
+        other.stdin.flush()
+    for thread in threads:
+        thread.start()
+    answers += [json.loads(other.communicate(timeout=60)[0]) for other in others]
+    for thread in threads:
+        thread.join()
+    assert [answer["ok"] for answer in answers] == [True] * 20
+    told = [answer["result"] for answer in answers]
+    assert sorted(one.pop("status") for one in told) == ["ALREADY_PUBLISHED"] * 19 + ["PUBLISHED"]
+    assert told == [told[0]] * 20
+    again = [desk.call("publish_bundle", {"run_id": run_id, "idempotency_key": "thread-3"}) for _ in range(2)]
+    assert [(one["replayed"], one["result"]["manifest"]) for one in again] == [(True, told[0]["manifest"])] * 2
+    with desk.app.database.read() as connection:
+        bundles = connection.execute(text("SELECT bundle_id, manifest FROM bundle")).all()
+        events = connection.execute(text("SELECT event_type, bundle_id FROM registry_event")).all()
+    assert [tuple(one) for one in bundles] == [(told[0]["bundle_id"], told[0]["manifest"])]
+    assert [tuple(one) for one in events] == [("BUNDLE_PUBLISHED", told[0]["bundle_id"])]
+    assert desk.call("get_run_status", {"run_id": run_id})["result"]["state"] == "PUBLISHED"

@@ -11,10 +11,14 @@ import jsonschema
 import pytest
 from conftest import AGENT, Answer, Desk, desk_in
 from gate_data import failing, passing
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from mcp_forecast.calls.caller import Caller
+from mcp_forecast.cli import main
+from mcp_forecast.settings import child_environment
 from mcp_forecast_contracts.catalogue import documents
+from mcp_forecast_engine.errors import CorridorRefused
+from mcp_forecast_engine.registry.events import Order
 from mcp_forecast_engine.registry.explain import explain
 from mcp_forecast_engine.runtime.ledger import RUN
 
@@ -277,14 +281,60 @@ def test_a_storage_that_fails_leaves_the_run_pending_and_the_same_call_ends_it(s
     assert (after["state"], "error" in after, after["attempt"]) == ("PUBLISHED", False, waiting["attempt"])
 
 
-def test_after_three_failures_a_publication_is_not_tried_again(shop: Shop) -> None:
+def test_after_three_failures_an_operator_lets_a_publication_be_tried_again_and_nothing_trains(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_id = shop.passed(14)
+    trained = shop.done("get_run_status", run_id=run_id)["attempt"], steps_of(shop, run_id)
     shelf = shop.desk.app.engine.shelf.prepare(run_id)
     assert shelf.packaged is not None
+    for name, value in child_environment(shop.desk.app.settings).items():
+        monkeypatch.setenv(name, value)
+    command = f"mcp-forecast bundles retry {run_id}"
+    assert main(["bundles", "retry", run_id]) == 2  # nothing has failed: attempts are not saved up
+    assert f"{run_id} is PASS" in capsys.readouterr().err
     undo = blocked(shop.desk.app.engine.artifacts.path(shelf.packaged.document["refs"]["eval_report"]))
-    for left in (2, 1, 0):
-        assert shop.done("publish_bundle", run_id=run_id)["attempts_left"] == left
+    asked = {"run_id": run_id, "idempotency_key": "exhausted"}
+    for _ in range(2):
+        left = [shop.desk.call("publish_bundle", asked)["result"]["attempts_left"] for _ in range(3)]
+        assert left == [2, 1, 0]
+        error = shop.desk.call("publish_bundle", asked)["error"]
+        assert (error["code"], error["details"]["reason"]) == ("PUBLISH_REFUSED", "PUBLISH_RETRY_EXHAUSTED")
+        waiting = shop.done("get_run_status", run_id=run_id)
+        assert waiting["state"] == "PUBLISH_PENDING"
+        assert command in error["next_step"]
+        assert command in waiting["error"]["next_step"]
+        assert main(command.split()[1:]) == 0
+        assert "3 attempts are left" in capsys.readouterr().out
     undo()
-    error = shop.refused("publish_bundle", run_id=run_id)
-    assert (error["code"], error["details"]["reason"]) == ("PUBLISH_REFUSED", "PUBLISH_RETRY_EXHAUSTED")
-    assert shop.state(run_id) == "PUBLISH_PENDING"
+    assert shop.desk.call("publish_bundle", asked)["result"]["status"] == "PUBLISHED"
+    assert main(command.split()[1:]) == 2
+    assert f"{run_id} is PUBLISHED" in capsys.readouterr().err
+    assert (shop.done("get_run_status", run_id=run_id)["attempt"], steps_of(shop, run_id)) == trained
+    granted = [one for one in shop.desk.log("OK") if one["code"] == "PUBLISH_RETRY_GRANTED"]
+    told = (shop.desk.app.settings.caller, {"run_id": run_id, "attempts_left": "3"})
+    assert [(one["caller"], one["refs"]) for one in granted] == [told] * 2
+
+
+def test_failures_side_by_side_use_up_three_attempts_and_no_more(shop: Shop) -> None:
+    run_id = shop.passed(15)
+    shelf = shop.desk.app.engine.shelf
+    packaged = shelf.prepare(run_id).packaged
+    assert packaged is not None
+    undo = blocked(shop.desk.app.engine.artifacts.path(packaged.manifest))
+    prepared = [shelf.prepare(run_id) for _ in range(4)]  # all of them before the first is on record
+    undo()
+    order = Order("agent", 1.0)
+    for one, tried in zip(prepared[:3], (1, 2, 3), strict=True):
+        with shop.desk.app.database.command() as connection:
+            assert shelf.publish(connection, one, order).attempts == tried
+    with shop.desk.app.database.command() as connection, pytest.raises(CorridorRefused) as caught:
+        shelf.publish(connection, prepared[3], order)
+    assert caught.value.reason == "PUBLISH_RETRY_EXHAUSTED"
+
+
+def steps_of(shop: Shop, run_id: str) -> list[tuple[Any, ...]]:
+    """What each step made, under which epoch and when: another training would leave other rows."""
+    with shop.desk.app.database.read() as connection:
+        rows = connection.execute(text("SELECT * FROM run_step WHERE run_id = :run ORDER BY step"), {"run": run_id})
+        return [tuple(row) for row in rows]

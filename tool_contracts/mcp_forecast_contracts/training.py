@@ -9,7 +9,7 @@ from pydantic import Field
 from mcp_forecast_contracts.bundles import ScopeArguments
 from mcp_forecast_contracts.contract import Contract
 from mcp_forecast_contracts.runs import RunAnswer
-from mcp_forecast_contracts.schema import DatasetId, Int, Key, Name, PreprocessingId
+from mcp_forecast_contracts.schema import DatasetId, Int, Key, Name, Place, PreprocessingId
 
 
 class RunTrainingArguments(ScopeArguments):
@@ -60,8 +60,11 @@ class RunTrainingArguments(ScopeArguments):
         Int | None, Field(ge=0, le=3650, description="with label_asof: leave out targets younger than this then")
     ] = None
     governance_profile: Annotated[
-        Literal["default", "strict", "exploratory"],
-        Field(description="limits of the gate: default; strict, which repeats the whole choice blind; exploratory"),
+        Place,
+        Field(
+            description="limits of the gate: default; strict, which repeats the whole choice blind; exploratory; or "
+            "one of the operator's"
+        ),
     ] = "default"
     idempotency_key: Key | None = None
 
@@ -88,6 +91,7 @@ RUN_TRAINING: Final = Contract(
         "DATA_INVALID",
         "COVARIATES_MISMATCH",
         "HISTORY_TOO_SHORT",
+        "REQUEST_REFUSED",
         "IDEMPOTENCY_CONFLICT",
         "ARTIFACT_CORRUPT",
     ),

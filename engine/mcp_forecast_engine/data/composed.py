@@ -1,4 +1,8 @@
-"""Columns that are sums of several steps of the target: centred means, trailing means, differences."""
+"""Columns that are sums of several steps of the target: centred means, trailing means, differences.
+
+For registration, which knows no horizon: it asks how new the newest step is, so that a role follows. Whether a column
+tells more than is known by a horizon is another question, with wider and smoother sums: `data.smoothed`.
+"""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ class Coverage:
     steps: pairs of series and time up to `end` (the last time with a target at label_asof, of any series) that have a
     target in some revision; known: those of them that had one. later: rows that were observed after label_asof.
     superseded: rows that a newer one in time had replaced. immature: targets left out because they were too young.
+    rows: that were observed in time; conflicts: those of them that contradict one of the same moment.
     """
 
     label_asof: str
@@ -40,11 +41,18 @@ class Coverage:
     later: int
     superseded: int
     immature: int
+    rows: int
+    conflicts: int
 
     @property
     def share(self) -> float:
         """Known targets as a part of all, 0 … 1."""
         return self.known / self.steps if self.steps else 0.0
+
+    @property
+    def conflict_share(self) -> float:
+        """Contradicting rows as a part of those observed in time, 0 … 1."""
+        return self.conflicts / self.rows if self.rows else 0.0
 
     @property
     def text(self) -> str:
@@ -81,7 +89,8 @@ def as_of(dataset: Dataset, label_asof: str | None, *, maturity_days: int | None
         raise _missing(asof_text(int(observed.max())))
     until, frame = read_asof(label_asof), dataset.frame
     kept = newest_of(frame.ds, frame.offsets, observed, until)
-    _require_consistent(frame, observed, kept)
+    contradicted = _contradicted(frame, observed)
+    _require_consistent(frame, observed, np.intersect1d(contradicted, kept))
     mature, immature = _mature(frame.only(kept), until, maturity_days)
     if np.isnan(mature.y).all():
         raise _nothing_known(label_asof, observed, maturity_days)
@@ -91,6 +100,7 @@ def as_of(dataset: Dataset, label_asof: str | None, *, maturity_days: int | None
     coverage = Coverage(
         label_asof=asof_text(until), end=time_text(end, frame.axis), steps=_measured_steps(frame, end), known=known,
         later=len(observed) - in_time, superseded=in_time - len(kept), immature=immature,
+        rows=in_time, conflicts=int((observed[contradicted] <= until).sum()),
     )  # fmt: skip
     return Known(mature, observed[kept], coverage)
 
@@ -178,9 +188,8 @@ def _mature(frame: Frame, until: int, maturity_days: int | None) -> tuple[Frame,
     return replace(frame, y=np.where(young, np.nan, frame.y)), int(young.sum())
 
 
-def _require_consistent(frame: Frame, observed: Integers, kept: Integers) -> None:
-    """Refuse where the row that stands is one of several of the same observed time, and these differ."""
-    clashing = np.intersect1d(_contradicted(frame, observed), kept)
+def _require_consistent(frame: Frame, observed: Integers, clashing: Integers) -> None:
+    """Refuse where a row that stands is one of several of the same observed time, and these differ: clashing ones."""
     if not len(clashing):
         return
     first = int(clashing[0])

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.auto import Choice, choose
-from mcp_forecast_engine.evaluation.breakdown import Part, breakdown
+from mcp_forecast_engine.evaluation.breakdown import Part, PartScores, breakdown, part_scores
 from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
 from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, arms_of, most_candidates, reads_covariates
 from mcp_forecast_engine.evaluation.champion import ACTIVE, Champion, walk_champion
 from mcp_forecast_engine.evaluation.comparison import compare
+from mcp_forecast_engine.evaluation.divisions import Division, divisions
 from mcp_forecast_engine.evaluation.losses import Losses, losses_of
 from mcp_forecast_engine.evaluation.members import Member, Walked, fit_members
 from mcp_forecast_engine.evaluation.metrics import Scored, all_metrics, coverage_by_step
@@ -111,6 +112,7 @@ def backtest(
         scored = {run.name: run.test(scale) for run in runs}
         arms = tuple(_arm_report(run, scored[run.name], errors[run.name]) for run in runs)
     first = scored[choice.chosen]
+    divided = _divided(first, panel, plan, test, runs[0])
     report = BacktestReport(
         plan=plan,
         series=len(np.unique(first.series)),
@@ -122,7 +124,8 @@ def backtest(
         comparisons=_comparisons(scored, choice.chosen, plan),
         chosen=choice.chosen,
         choice=choice.reason,
-        parts=_parts(scored, choice.chosen, panel, plan, runs[0]),
+        parts=_parts(scored, choice.chosen, divided, plan),
+        part_scores=_part_scores(scored, choice.chosen, divided),
         losses=_losses(scored, choice.chosen, panel, plan, origins=test, walked=runs[0]),
         warnings=_warnings(panel, plan, first, next(arm for arm in arms if arm.name == choice.chosen)),
         notes=(*choice.notes, *refused),
@@ -230,15 +233,29 @@ def _comparisons(scored: dict[str, Scored], chosen: str, plan: BacktestPlan) -> 
     return tuple(c for arm, against in pairs for c in compare(arm, against, scored[arm], scored[against], plan))
 
 
-def _parts(
-    scored: dict[str, Scored], chosen: str, panel: Panel, plan: BacktestPlan, walked: ArmRun
-) -> tuple[Part, ...]:
-    """Where the arm to serve beats the baseline, and where reading covariates beats reading none (the same model)."""
+def _divided(
+    scored: Scored, panel: Panel, plan: BacktestPlan, origins: list[Integers], walked: ArmRun
+) -> tuple[Division, ...]:
+    """The parts of the test, the same for every arm."""
     stamps = np.concatenate([step.truth.ds[:, 0] for step in walked.tested])
     phase = phase_of(stamps, panel.axis, plan.season_length)
-    pairs = [(chosen, BASELINE)] if chosen != BASELINE else []
+    return tuple(divisions(scored, panel, plan, phase, origins))
+
+
+def _parts(
+    scored: dict[str, Scored], chosen: str, divided: tuple[Division, ...], plan: BacktestPlan
+) -> tuple[Part, ...]:
+    """Where what would serve and what does beat the baseline, the one beats the other, and where reading covariates
+    beats reading none (the same model)."""
+    pairs = [(name, BASELINE) for name in (chosen, ACTIVE) if name in scored and name != BASELINE]
+    pairs += [(chosen, ACTIVE)] if ACTIVE in scored else []
     pairs += [(name, TARGET_ONLY) for name in scored if reads_covariates(name)]
-    return tuple(part for a, b in pairs for part in breakdown(a, b, scored[a], scored[b], panel, plan, phase))
+    return tuple(part for a, b in pairs for part in breakdown(a, b, scored[a], scored[b], divided, seed=plan.seed))
+
+
+def _part_scores(scored: dict[str, Scored], chosen: str, divided: tuple[Division, ...]) -> tuple[PartScores, ...]:
+    """Of the arms that decide, whose forecasts are stored whatever their size."""
+    return part_scores({name: scored[name] for name in scored if name in (chosen, BASELINE, ACTIVE)}, divided)
 
 
 def _losses(

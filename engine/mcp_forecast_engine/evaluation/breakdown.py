@@ -1,39 +1,38 @@
-"""Where an arm is better than another: by steps ahead, by place in the season and by group of series."""
+"""Where an arm is good, and where it is better than another: on every part of the test."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcp_forecast_engine.data.frame import Panel
-from mcp_forecast_engine.evaluation.metrics import Scored
-from mcp_forecast_engine.evaluation.plan import BacktestPlan
+from mcp_forecast_engine.evaluation.divisions import HORIZON, Division, is_group
+from mcp_forecast_engine.evaluation.metrics import Scored, inside, mean_of, mean_scaled, step_losses, weighted
 from mcp_forecast_engine.evaluation.resampling import block_of, skills_of, unit_of
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
 
-MOST_PARTS: Final = 8
 SAMPLES: Final = 500  # of the bootstrap: many parts, and none of them decides
 DEFINITION: Final = (
     "skill = 1 - sum of |y - median| / seasonal change over that of the other arm, on the steps of the part; value "
     "added = the other's mean scaled error minus the arm's; 95 % interval of the skill from 500 samples"
 )
+SCORES_DEFINITION: Final = "the metrics of the whole test by their definitions, on the steps of the part alone"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One arm over another on a part of the test: `by` "horizon", "season" or the name of a static covariate.
+    """One arm over another on a part of the test, `by` and `label` as in `Division`.
 
-    label: steps ahead "1-6", places in the season "0-3" or the value of the covariate. steps: observed steps in it.
-    value_added: in units of scaled error, what the arm saves per step (forecast value added where the other is the
-    baseline). low, high: 95 % interval of the skill; None where there are too few windows or series.
+    steps: observed steps in it. value_added: in units of scaled error, what the arm saves per step (forecast value
+    added where the other is the baseline). low, high: 95 % interval of the skill; None where there are too few windows
+    or series.
     """
 
     arm: str
@@ -51,24 +50,99 @@ class Part:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class PartScores:
+    """What the arms scored on a part of the test: name of the arm to name of the metric to value, NaN if undefined.
+
+    steps, series: observed steps in the part, and of how many series.
+    """
+
+    by: str
+    label: str
+    steps: int
+    series: int
+    scores: Mapping[str, Mapping[str, float]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; an undefined number is null."""
+        told = {
+            arm: {name: value if np.isfinite(value) else None for name, value in found.items()}
+            for arm, found in self.scores.items()
+        }
+        return {"by": self.by, "label": self.label, "steps": self.steps, "series": self.series, "scores": told}
+
+
 def breakdown(
-    arm: str, against: str, scored: Scored, other: Scored, panel: Panel, plan: BacktestPlan, phase: Integers
+    arm: str, against: str, scored: Scored, other: Scored, divided: Sequence[Division], *, seed: int
 ) -> tuple[Part, ...]:
-    """Every part with at least one scored step. phase: int64 (R), place of each row's first step within the season."""
+    """Every part with at least one step that both have a scaled error for. seed: of the bootstrap."""
     scale = np.where(scored.scale > 0, scored.scale, np.nan)[scored.series][:, None]
     mine, theirs = (np.abs(one.errors) / scale for one in (scored, other))
     seen, found = np.isfinite(mine) & np.isfinite(theirs), []
-    for by, label, mask in _masks(scored, panel, plan, phase):
-        usable = mask & seen
+    for division in divided:
+        usable = division.mask & seen
         if usable.any():
-            found.append((by, label, int(usable.sum()), *_sums((mine, theirs), usable, scored)))
+            found.append((division, int(usable.sum()), *_sums((mine, theirs), usable, scored)))
     sums, blocks = [pair for *_, pair, _ in found], [block for *_, block in found]
-    skills = skills_of(sums, blocks=blocks, samples=SAMPLES, seed=plan.seed)
+    skills = skills_of(sums, blocks=blocks, samples=SAMPLES, seed=seed)
     return tuple(
-        Part(arm, against, by, label, steps, skill.value, float((b.sum() - a.sum()) / steps), skill.low, skill.high)
-        for (by, label, steps, (a, b), _), skill in zip(found, skills, strict=True)
+        Part(arm, against, at.by, at.label, steps, skill.value, float((b.sum() - a.sum()) / steps), skill.low,
+             skill.high)
+        for (at, steps, (a, b), _), skill in zip(found, skills, strict=True)
         if np.isfinite(skill.value)
-    )
+    )  # fmt: skip
+
+
+def part_scores(arms: Mapping[str, Scored], divided: Sequence[Division]) -> tuple[PartScores, ...]:
+    """MASE, WQL and coverage of these arms, scored on the same rows, on every part with an observed step."""
+    steps, found = {name: _steps_of(scored) for name, scored in arms.items()}, []
+    one = next(iter(arms.values()))
+    for division in divided:
+        seen = division.mask & one.observed
+        if seen.any():
+            rows, ahead = (np.asarray(seen.any(axis=axis)) for axis in (1, 0))
+            series, counted = one.series[rows], _cut(seen, rows, ahead)
+            scores = {
+                name: _scores(
+                    {what: np.where(counted, _cut(of, rows, ahead), np.nan) for what, of in each.items()}, series, one
+                )
+                for name, each in steps.items()
+            }
+            found.append(PartScores(division.by, division.label, int(seen.sum()), len(np.unique(series)), scores))
+    return tuple(found)
+
+
+def lost_most(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Of one arm over another: the range of steps ahead, and the group of series, where it loses most, if it does."""
+    ahead = [part for part in parts if part.by == HORIZON and part.skill < 0]
+    groups = [part for part in parts if is_group(part.by) and part.skill < 0]
+    return tuple(min(found, key=lambda part: part.skill) for found in (ahead, groups) if found)
+
+
+def _steps_of(scored: Scored) -> dict[str, Floats]:
+    """What each step adds to the metrics, (R, horizon): once for all parts, quantiles are the largest arrays."""
+    return {
+        "absolute": np.abs(scored.errors),
+        "losses": step_losses(scored),
+        "size": np.abs(scored.y),
+        "coverage_80": inside(scored, 0.1, 0.9),
+        "coverage_95": inside(scored, 0.025, 0.975),
+    }
+
+
+def _cut(values: NDArray[T], rows: Mask, ahead: Mask) -> NDArray[T]:
+    """Only some rows and steps ahead; most parts are all of the one or of the other."""
+    found = values if rows.all() else values[rows]
+    return found if ahead.all() else found[:, ahead]
+
+
+def _scores(steps: Mapping[str, Floats], series: Integers, scored: Scored) -> dict[str, float]:
+    return {
+        "MASE": mean_scaled(steps["absolute"], series, scored.scale),
+        "WQL": weighted(float(np.nansum(steps["losses"])), float(np.nansum(steps["size"]))),
+        "coverage_80": mean_of(steps["coverage_80"]),
+        "coverage_95": mean_of(steps["coverage_95"]),
+    }
 
 
 def _sums(losses: tuple[Floats, Floats], usable: Mask, scored: Scored) -> tuple[tuple[Floats, Floats], int]:
@@ -78,40 +152,7 @@ def _sums(losses: tuple[Floats, Floats], usable: Mask, scored: Scored) -> tuple[
     unit = unit_of(len(np.unique(windows)), len(np.unique(series)))
     _, group = np.unique(series if unit == "series" else windows, return_inverse=True)
     mine, theirs = (
-        np.bincount(group, weights=np.where(usable, loss, 0.0)[rows].sum(axis=1)).astype(np.float64) for loss in losses
+        np.bincount(group, weights=np.where(usable[rows], loss[rows], 0.0).sum(axis=1)).astype(np.float64)
+        for loss in losses
     )
     return (mine, theirs), block_of(unit, int(group.max()) + 1)
-
-
-def _masks(scored: Scored, panel: Panel, plan: BacktestPlan, phase: Integers) -> Iterator[tuple[str, str, Mask]]:
-    horizon, m = plan.horizon, max(plan.season_length, 1)
-    step = np.arange(horizon)
-    everywhere = np.ones(scored.y.shape, bool)
-    for first, last in _ranges(horizon):
-        yield "horizon", _label(first + 1, last + 1), everywhere & ((step >= first) & (step <= last))
-    if m > 1:
-        place = (phase[:, None] + step) % m
-        for first, last in _ranges(m):
-            yield "season", _label(first, last), (place >= first) & (place <= last)
-    for name, role in sorted(panel.roles.items()):
-        if role == "static" and name in panel.categories:
-            yield from _groups(name, scored, panel)
-
-
-def _groups(name: str, scored: Scored, panel: Panel) -> Iterator[tuple[str, str, Mask]]:
-    """The values of a static covariate that most series have."""
-    codes = panel.covariates[name][panel.offsets[:-1]].astype(np.int64)
-    counts = np.bincount(codes[codes >= 0], minlength=len(panel.categories[name]))
-    for code in np.argsort(-counts, kind="stable")[:MOST_PARTS]:
-        rows = codes[scored.series] == code
-        yield name, str(panel.categories[name][code]), np.repeat(rows[:, None], scored.y.shape[1], axis=1)
-
-
-def _ranges(count: int) -> list[tuple[int, int]]:
-    """At most MOST_PARTS ranges of neighbours that cover 0 .. count - 1."""
-    edges = np.unique(np.linspace(0, count, min(count, MOST_PARTS) + 1).round().astype(int))
-    return [(int(a), int(b) - 1) for a, b in pairwise(edges)]
-
-
-def _label(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"

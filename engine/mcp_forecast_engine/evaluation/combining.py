@@ -16,10 +16,11 @@ from mcp_forecast_engine.models.combination import Rule, combined
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Paths = Mapping[str, Sequence[Floats]]
+Option = tuple[tuple[str, ...], float, Rule]
 
 # Members whose error is within this factor of the best one's answer together unless another mix earns its place: what a
 # worse one gets wrong is something else, and its weight is small.
-_NEAR = 1.2
+NEAR = 1.2
 _VERY_NEAR = 1.05
 # Weights fall with this power of the error: 2 to 4 did best on M4 in published combinations and in trials.
 _POWER = 4.0
@@ -115,16 +116,7 @@ def choose_mix(paths: Paths, judge: Judge, *, baseline: str, medians: bool = Tru
     known = {name: loss for name, loss in losses.items() if np.isfinite(loss)}
     if not known:
         return Mix((next(iter(paths)),), (1.0,), "mean", float("nan"))
-    best = min(known, key=lambda name: known[name])
-    near = _within(known, _NEAR, known[best], baseline)
-    very_near = _within(known, _VERY_NEAR, known[best], baseline)
-    options: list[tuple[tuple[str, ...], float, Rule]] = [
-        (near, _POWER, "mean"),
-        (near, 0.0, "median"),
-        (near, 0.0, "mean"),
-        (very_near, 0.0, "mean"),
-        ((best,), 0.0, "mean"),
-    ]
+    options = options_of(known, baseline)
     chosen, kept = _mixed(*options[0], known, paths, judge)
     for names, power, rule in dict.fromkeys(options[1:]):
         if rule == "median" and not medians:
@@ -136,6 +128,37 @@ def choose_mix(paths: Paths, judge: Judge, *, baseline: str, medians: bool = Tru
     return _steadied(chosen, sturdy, known, paths, judge) if sturdy else chosen
 
 
+def options_of(losses: Mapping[str, float], baseline: str) -> list[Option]:
+    """The mixes that losses on validation allow, the usual one first: members, the power of the loss, the rule.
+
+    losses: by model, all finite, one at least.
+    """
+    best = min(losses, key=lambda name: losses[name])
+    near = _within(losses, NEAR, losses[best], baseline)
+    very_near = _within(losses, _VERY_NEAR, losses[best], baseline)
+    return [
+        (near, _POWER, "mean"),
+        (near, 0.0, "median"),
+        (near, 0.0, "mean"),
+        (very_near, 0.0, "mean"),
+        ((best,), 0.0, "mean"),
+    ]
+
+
+def weights_of(names: Sequence[str], power: float, losses: Mapping[str, float]) -> tuple[float, ...]:
+    """Weights that fall with a power of the loss and add up to 1, as they are stored."""
+    raw = np.array([max(losses[name], 1e-12) ** -power for name in names])
+    return tuple(float(f"{w:.9g}") for w in raw / raw.sum())
+
+
+def half_each(weights: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
+    """Weights by member, half of them of the one kind and half of the other, as they are stored."""
+    shares = {name: weight / 2 for name, weight in weights.items()}
+    for name, weight in others.items():
+        shares[name] = shares.get(name, 0.0) + weight / 2
+    return {name: float(f"{weight:.9g}") for name, weight in shares.items()}
+
+
 def _steadied(mix: Mix, sturdy: Sequence[str], losses: Mapping[str, float], paths: Paths, judge: Judge) -> Mix:
     """Half of the mix, half the mean of models that did well on thousands of series: where little was seen, what they
     do elsewhere says more than the few windows here (Petropoulos and Svetunkov 2020, "A simple combination of
@@ -145,10 +168,10 @@ def _steadied(mix: Mix, sturdy: Sequence[str], losses: Mapping[str, float], path
     equal, _ = _mixed(tuple(sturdy), 0.0, "mean", losses, paths, judge)
     if equal.loss > _STURDY * mix.loss:
         return mix
-    weights = {name: weight / 2 for name, weight in zip(mix.members, mix.weights, strict=True)}
-    for name, weight in zip(equal.members, equal.weights, strict=True):
-        weights[name] = weights.get(name, 0.0) + weight / 2
-    shares = tuple(float(f"{weight:.9g}") for weight in weights.values())
+    weights = half_each(
+        dict(zip(mix.members, mix.weights, strict=True)), dict(zip(equal.members, equal.weights, strict=True))
+    )
+    shares = tuple(weights.values())
     together = [combined([paths[name][k] for name in weights], shares, "mean") for k in range(len(judge.windows))]
     return Mix(tuple(weights), shares, "mean", judge.loss(together), tuple(sturdy))
 
@@ -160,7 +183,6 @@ def _within(losses: Mapping[str, float], factor: float, best: float, baseline: s
 def _mixed(
     names: tuple[str, ...], power: float, rule: Rule, losses: Mapping[str, float], paths: Paths, judge: Judge
 ) -> tuple[Mix, list[Floats]]:
-    raw = np.array([max(losses[name], 1e-12) ** -power for name in names])
-    weights = tuple(float(f"{w:.9g}") for w in raw / raw.sum())
+    weights = weights_of(names, power, losses)
     together = [combined([paths[name][k] for name in names], weights, rule) for k in range(len(judge.windows))]
     return Mix(names, weights, rule, judge.loss(together)), together

@@ -73,20 +73,16 @@ def all_metrics(scored: Scored) -> tuple[Metric, ...]:
 
 def mase(scored: Scored) -> Metric:
     """Mean absolute scaled error."""
-    per_series = _mean_by(scored.series, np.abs(scored.errors), len(scored.scale))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scaled = np.where(scored.scale > 0, per_series / scored.scale, np.nan)
     definition = (
         f"mean |y - median| per series, divided by the series' mean |y[t] - y[t - {scored.season_length}]| before the "
         "first test origin, then the mean over series; series without such a change are left out"
     )
-    return Metric("MASE", _mean(scaled), definition)
+    return Metric("MASE", mean_scaled(np.abs(scored.errors), scored.series, scored.scale), definition)
 
 
 def wql(scored: Scored) -> Metric:
     """Weighted quantile loss."""
-    loss, size = _pinball(scored, DECILES), np.abs(scored.y)[scored.observed].sum()
-    value = 2 * float(np.nansum(loss)) / len(DECILES) / float(size) if size > 0 else float("nan")
+    value = weighted(float(np.nansum(_pinball(scored, DECILES))), float(np.abs(scored.y)[scored.observed].sum()))
     definition = "2 x sum of pinball losses / sum of |y|, mean over the levels 0.1, 0.2 .. 0.9, all series pooled"
     return Metric("WQL", value, definition)
 
@@ -94,7 +90,7 @@ def wql(scored: Scored) -> Metric:
 def pinball(scored: Scored) -> Metric:
     """Mean pinball loss."""
     definition = f"mean of max(q (y - f), (q - 1) (y - f)) over all scored steps and the {len(QUANTILES)} levels"
-    return Metric("pinball", _mean(_pinball(scored, QUANTILES)), definition)
+    return Metric("pinball", mean_of(_pinball(scored, QUANTILES)), definition)
 
 
 def smape(scored: Scored) -> Metric:
@@ -103,18 +99,18 @@ def smape(scored: Scored) -> Metric:
     with np.errstate(divide="ignore", invalid="ignore"):
         part = np.where(size > 0, 200 * np.abs(scored.errors) / size, np.where(scored.observed, 0.0, np.nan))
     definition = "mean of 200 |y - median| / (|y| + |median|), 0 where both are 0, all scored steps pooled; 0 to 200"
-    return Metric("sMAPE", _mean(part), definition)
+    return Metric("sMAPE", mean_of(part), definition)
 
 
 def mae(scored: Scored) -> Metric:
     """Mean absolute error."""
-    return Metric("MAE", _mean(np.abs(scored.errors)), "mean |y - median|, all scored steps pooled")
+    return Metric("MAE", mean_of(np.abs(scored.errors)), "mean |y - median|, all scored steps pooled")
 
 
 def rmse(scored: Scored) -> Metric:
     """Root mean squared error."""
     return Metric(
-        "RMSE", float(np.sqrt(_mean(scored.errors**2))), "root of the mean (y - median)^2, all scored steps pooled"
+        "RMSE", float(np.sqrt(mean_of(scored.errors**2))), "root of the mean (y - median)^2, all scored steps pooled"
     )
 
 
@@ -122,12 +118,43 @@ def coverage(scored: Scored, low: float, high: float) -> Metric:
     """Part of the truth inside an interval."""
     share = round(100 * (high - low))
     definition = f"part of scored steps with q{low} <= y <= q{high}; {share / 100:g} is right"
-    return Metric(f"coverage_{share}", _mean(_inside(scored, low, high)), definition)
+    return Metric(f"coverage_{share}", mean_of(inside(scored, low, high)), definition)
 
 
 def coverage_by_step(scored: Scored, low: float, high: float) -> tuple[float, ...]:
     """Coverage at every step of the horizon, NaN where nothing was observed."""
-    return tuple(_mean(column) for column in _inside(scored, low, high).T)
+    return tuple(mean_of(column) for column in inside(scored, low, high).T)
+
+
+def mean_scaled(absolute: Floats, series: Integers, scale: Floats) -> float:
+    """MASE of absolute errors, (R, any), NaN where they do not count; NaN if no series has a scale."""
+    per_series = _mean_by(series, absolute, len(scale))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mean_of(np.where(scale > 0, per_series / scale, np.nan))
+
+
+def weighted(losses: float, size: float) -> float:
+    """WQL of a sum of decile pinball losses and a sum of |y|; NaN where that is zero."""
+    return 2 * losses / len(DECILES) / size if size > 0 else float("nan")
+
+
+def mean_of(values: Floats) -> float:
+    """Mean of the finite values; NaN without any."""
+    seen = np.isfinite(values)
+    kept = values.ravel() if seen.all() else values[seen]
+    return float(kept.mean()) if len(kept) else float("nan")
+
+
+def inside(scored: Scored, low: float, high: float) -> Floats:
+    """Whether each step lay within an interval, 1 or 0, (R, horizon); NaN where unobserved."""
+    lower, upper = (scored.quantiles[:, :, QUANTILES.index(level)] for level in (low, high))
+    within = (lower <= scored.y) & (scored.y <= upper)
+    return np.where(scored.observed, within.astype(np.float64), np.nan)
+
+
+def step_losses(scored: Scored) -> Floats:
+    """Sum of decile pinball losses of each step, (R, horizon); NaN where unobserved."""
+    return np.asarray(_pinball(scored, DECILES).sum(axis=2), np.float64)
 
 
 def scaled_losses(scored: Scored) -> Floats:
@@ -142,12 +169,6 @@ def quantile_losses(scored: Scored) -> Floats:
     return np.asarray(np.nansum(_pinball(scored, DECILES), axis=(1, 2)), np.float64)
 
 
-def _inside(scored: Scored, low: float, high: float) -> Floats:
-    lower, upper = (scored.quantiles[:, :, QUANTILES.index(level)] for level in (low, high))
-    inside = (lower <= scored.y) & (scored.y <= upper)
-    return np.where(scored.observed, inside.astype(np.float64), np.nan)
-
-
 def _pinball(scored: Scored, levels: tuple[float, ...]) -> Floats:
     """(R, horizon, levels), NaN where unobserved."""
     picked = scored.quantiles[:, :, [QUANTILES.index(level) for level in levels]]
@@ -156,12 +177,6 @@ def _pinball(scored: Scored, levels: tuple[float, ...]) -> Floats:
     q = np.array(levels)
     below = (q - 1) * error
     return np.asarray(np.maximum(np.multiply(q, error, out=error), below, out=error), np.float64)
-
-
-def _mean(values: Floats) -> float:
-    seen = np.isfinite(values)
-    kept = values.ravel() if seen.all() else values[seen]
-    return float(kept.mean()) if len(kept) else float("nan")
 
 
 def _row_mean(values: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 from mcp_forecast_engine.evaluation.budget import Budget
 from mcp_forecast_engine.evaluation.candidates import BASELINE, COMBINATION, Candidate, line_up
 from mcp_forecast_engine.evaluation.column_choice import ColumnChoice
-from mcp_forecast_engine.evaluation.combining import LITTLE, choose_mix
+from mcp_forecast_engine.evaluation.combining import LITTLE, Judge, choose_mix
 from mcp_forecast_engine.evaluation.members import Member, Walked
 from mcp_forecast_engine.evaluation.parallel import each
 from mcp_forecast_engine.evaluation.progress import Progress
@@ -52,11 +52,11 @@ def choose_models(columns: ColumnChoice, trials: Trials, budget: Budget, progres
     """Try every candidate of the line-up on the columns to build on, then mix those that are better together."""
     walkers = _walkers(columns, trials, budget, progress)
     baseline, best = columns.baseline, columns.best
-    sturdy = _sturdy(walkers, best.spec, trials)
-    together, steadied = _combination(walkers, best, sturdy, trials)
+    steady = sturdy(walkers.found, best.spec, trials.judge)
+    together, steadied = _combination(walkers, best, steady, trials)
     # What steadies the choice because little was seen is no matter of the smallest error.
     # Nor does one model alone win by luck against a mix that it was tried against: see `choose_mix`.
-    rivals = (baseline, best) if together is None else (together,) if sturdy else (baseline, together)
+    rivals = (baseline, best) if together is None else (together,) if steady else (baseline, together)
     final = min(rivals, key=lambda arm: arm.loss if np.isfinite(arm.loss) else np.inf)
     return ModelChoice(final, together, walkers.tried, walkers.notes, steadied if final is together else ())
 
@@ -117,15 +117,15 @@ def _is_same(one: Member, other: Member) -> bool:
     return (one.family, dict(one.settings)) == (other.family, dict(other.settings))
 
 
-def _sturdy(walkers: _Walkers, spec: ForecastSpec, trials: Trials) -> tuple[str, ...]:
-    """The classical three, where the windows tell little and no covariate tells more; empty elsewhere."""
-    if spec.covariates or trials.judge.evidence() > LITTLE or not set(_CLASSICAL) <= walkers.found.keys():
+def sturdy(tried: Collection[str], spec: ForecastSpec, judge: Judge) -> tuple[str, ...]:
+    """The classical three of what was tried, where windows tell little and no covariate tells more; empty elsewhere."""
+    if spec.covariates or judge.evidence() > LITTLE or not set(_CLASSICAL) <= set(tried):
         return ()
     return _CLASSICAL
 
 
 def _combination(
-    walkers: _Walkers, best: ArmChoice, sturdy: tuple[str, ...], trials: Trials
+    walkers: _Walkers, best: ArmChoice, steady: tuple[str, ...], trials: Trials
 ) -> tuple[ArmChoice | None, tuple[str, ...]]:
     """Several members that are better together than the best arm alone, or the one that is, under its own name; None
     where that arm is enough. With the models whose mean steadies them, where little was seen."""
@@ -135,7 +135,7 @@ def _combination(
         trials.judge,
         baseline=BASELINE,
         medians=not any(member.family in PHASED for member, _ in found.values()),
-        sturdy=sturdy,
+        sturdy=steady,
     )
     kept = [found[name] for name in mix.members]
     if len(kept) == 1 and mix.members[0] in (BASELINE, best.name):

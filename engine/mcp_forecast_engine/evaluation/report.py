@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mcp_forecast_engine.evaluation.breakdown import DEFINITION as PARTS
-from mcp_forecast_engine.evaluation.breakdown import Part
+from mcp_forecast_engine.evaluation.breakdown import SCORES_DEFINITION, Part, PartScores
 from mcp_forecast_engine.evaluation.losses import Losses
 from mcp_forecast_engine.evaluation.members import ArmModel, Member
 from mcp_forecast_engine.evaluation.metrics import Metric
@@ -197,6 +197,7 @@ class BacktestReport:
 
     series: how many took part. scored_steps: observed steps in the test windows. first_test_ds, last_test_ds:
     timestamps of the first and the last test step. tried: every model of the line-up. parts: where arms differ.
+    part_scores: what the arms that decide scored on each part.
     losses: of the chosen arm and of seasonal naive, to compare runs by. warnings: what speaks against the figures.
     notes: what was not tried and why, and whose weights were; nothing against the figures.
     """
@@ -212,6 +213,7 @@ class BacktestReport:
     chosen: str
     choice: str
     parts: tuple[Part, ...]
+    part_scores: tuple[PartScores, ...]
     losses: Losses
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
@@ -235,6 +237,8 @@ class BacktestReport:
             "choice": self.choice,
             "parts": [part.to_dict() for part in self.parts],
             "parts_definition": PARTS,
+            "part_scores": [part.to_dict() for part in self.part_scores],
+            "part_scores_definition": SCORES_DEFINITION,
             "losses": self.losses.to_dict(),
             "warnings": list(self.warnings),
             "notes": list(self.notes),

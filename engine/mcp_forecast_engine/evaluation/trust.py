@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from mcp_forecast_engine.data.roles import forecast_ahead
+from mcp_forecast_engine.evaluation.breakdown import Part, lost_most
 from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY
+from mcp_forecast_engine.evaluation.divisions import HORIZON
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES
 from mcp_forecast_engine.evaluation.report import ArmReport, BacktestReport, Comparison
 
@@ -36,7 +38,8 @@ class Reason:
 class Trust:
     """The verdict is that of the gravest reason.
 
-    tried: per arm its name, what it read and its scores. notes: what the numbers assume, and what was not tried.
+    tried: per arm its name, what it read and its scores. notes: where repetition would have been better, what the
+    numbers assume, and what was not tried.
     """
 
     verdict: Verdict
@@ -73,9 +76,8 @@ def judge(
         Reason("caution", text) for text in (*_too_good(report, arm, (*derived, *coded)), *cautions, *report.warnings)
     ]
     verdict = max((reason.verdict for reason in reasons), key=_GRAVITY.index)
-    return Trust(
-        verdict, tuple(reasons), (*_notes(arm, derived), *report.notes), tuple(_tried(arm) for arm in report.arms)
-    )
+    notes = (*_lost(report, arm), *_notes(arm, derived), *report.notes)
+    return Trust(verdict, tuple(reasons), notes, tuple(_tried(arm) for arm in report.arms))
 
 
 _GRAVITY: tuple[Verdict, ...] = ("trust", "caution", "do_not_trust")
@@ -101,7 +103,18 @@ def _skill(report: BacktestReport, arm: ArmReport) -> Reason:
     return Reason("trust", text)
 
 
-def _between(found: Comparison) -> str:
+def _lost(report: BacktestReport, arm: ArmReport) -> tuple[str, ...]:
+    """Where repetition would have been better, one sentence for steps ahead and one for groups of series."""
+    parts = [part for part in report.parts if (part.arm, part.against) == (arm.name, BASELINE)]
+    return tuple(
+        f"{f'{part.label} steps ahead' if part.by == HORIZON else f'where {part.by} is {part.label}'} the error is "
+        f"{-part.skill:.0%} above seasonal naive{_between(part)}"
+        + ("" if part.high is not None and part.high < 0 else ": this may be luck")
+        for part in lost_most(parts)
+    )
+
+
+def _between(found: Comparison | Part) -> str:
     if found.low is None or found.high is None:
         return " (too few windows for an interval)"
     return f" (95 % interval of the gain: {found.low:z.0%} to {found.high:z.0%})"

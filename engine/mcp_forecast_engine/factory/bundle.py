@@ -13,10 +13,12 @@ from typing import Any, Final
 from mcp_forecast_engine.data.input_spec import INPUT_SPEC_RECIPE
 from mcp_forecast_engine.errors import ArtifactCorrupt, CorridorRefused
 from mcp_forecast_engine.factory.bound import contract_in
+from mcp_forecast_engine.factory.taxonomy import BY_HAND
 from mcp_forecast_engine.factory.train_request import TrainBuildRequest, admit
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest, short_id
+from mcp_forecast_engine.store.named_artifacts import media_type
 
 SCHEMA: Final = "bundle.v1"
 BUNDLE_RECIPE: Final = "bundle_id.v1"
@@ -24,11 +26,25 @@ VERSION_RECIPE: Final = "bundle_version.v1"
 KIND: Final = "forecast"
 FILE: Final = "bundle.json"
 RESULT: Final = "result.json"
+PACKAGE: Final = "BUNDLE_PACKAGE_IMMUTABILITY_VIOLATION"
+# What it is that was changed, where no bundle has it yet.
+_EVIDENCE: Final = {
+    "dataset_manifest.json": "MANIFEST_IMMUTABILITY_VIOLATION",
+    "resolved_plan.json": "RESOLVED_TRAIN_PLAN_IMMUTABILITY_VIOLATION",
+    "evaluation.json": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
+    "predictions.parquet": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
+    "model.onnx": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
+    "model.json": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
+    "weights.safetensors": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
+    "eval_report.json": "EVAL_REPORT_IMMUTABILITY_VIOLATION",
+    "execution_record.json": "EXECUTION_RECORD_IMMUTABILITY_VIOLATION",
+    "evidence_pack.json": "EVIDENCE_PACK_IMMUTABILITY_VIOLATION",
+    "gate_receipt.json": "GATE_RECEIPT_IMMUTABILITY_VIOLATION",
+}
 # Without these a bundle is no evidence.
 REFS: Final = (
     "train_build_request", "resolved_plan", "dataset_manifests", "eval_report", "evidence_pack", "gate_receipt",
 )  # fmt: skip
-_MEDIA: Final = {"json": "application/json", "onnx": "application/onnx", "parquet": "application/vnd.apache.parquet"}
 # What the bundle's name is made of (systems.md 1.3); its version is made of this name and the two revisions.
 _NAMED_BY: Final = (
     "run_key", "dataset_manifests", "training_config", "governance_profile", "eval_report", "gate_receipt",
@@ -42,7 +58,8 @@ def package(run: Run, document: Mapping[str, Any], artifacts: ArtifactStore) -> 
     file that is missing or was changed, and StoreUnavailable.
     """
     named = _files_of(run, document)
-    found = {file: _read(name, file, artifacts) for name, file in named.items()}
+    reasons = {} if run.state == "PUBLISHED" else _EVIDENCE  # of what is published every file is the bundle's
+    found = {file: read_file(name, file, artifacts, reasons.get(name, PACKAGE)) for name, file in named.items()}
     request = _request(run, found[document["refs"]["train_build_request"]])
     refs = _refs(run, document, request)
     body = {
@@ -50,7 +67,7 @@ def package(run: Run, document: Mapping[str, Any], artifacts: ArtifactStore) -> 
         **_name_of(refs, request.policy_revision, request.config_revision),
         "kind": KIND,
         "files": [
-            {"name": name, "media_type": _media_type(name), "size": len(found[named[name]]), "sha256": named[name]}
+            {"name": name, "media_type": media_type(name), "size": len(found[named[name]]), "sha256": named[name]}
             for name in sorted(named)
         ],
         "compatibility": _compatibility(document["serving"], found[refs["dataset_manifests"][0]], found),
@@ -72,14 +89,14 @@ def verify_bundle(data: bytes, artifacts: ArtifactStore) -> dict[str, Any]:
     """
     bundle = read_bundle_file(data)
     for file in bundle["files"]:
-        if len(_read(file["name"], file["sha256"], artifacts)) != file["size"]:
+        if len(read_file(file["name"], file["sha256"], artifacts)) != file["size"]:
             raise changed_file(file["name"], f"it does not have {file['size']} bytes", file["sha256"])
     return bundle
 
 
 def stored_bundle(manifest: str, artifacts: ArtifactStore) -> dict[str, Any]:
     """The same from the digest of the bundle.json that a record names. Raises CorridorRefused, StoreUnavailable."""
-    return verify_bundle(_read(FILE, manifest, artifacts), artifacts)
+    return verify_bundle(read_file(FILE, manifest, artifacts), artifacts)
 
 
 def read_bundle_file(data: bytes) -> dict[str, Any]:
@@ -126,7 +143,7 @@ def _files_of(run: Run, document: Mapping[str, Any]) -> dict[str, str]:
     if missing:
         raise CorridorRefused(
             "EVIDENCE_REF_MISSING", f"the result of {run.run_id} names no {missing[0]}", field="run_id",
-            allowed=list(REFS), next_step="make the same training call again",
+            allowed=list(REFS), next_step=BY_HAND,
         )  # fmt: skip
     named = {str(one["name"]): str(one["digest"]) for one in document["artifacts"]}
     listed = {*named.values()}
@@ -134,7 +151,7 @@ def _files_of(run: Run, document: Mapping[str, Any]) -> dict[str, str]:
         if found not in listed and named.setdefault(name, found) != found:  # else it stands under a name already
             raise CorridorRefused(
                 "BUNDLE_PUBLICATION_INVALID", f"two files of {run.run_id} are named {name}", field="run_id",
-                next_step="make the same training call again",
+                next_step=BY_HAND,
             )  # fmt: skip
     return named
 
@@ -154,7 +171,7 @@ def _request(run: Run, data: bytes) -> TrainBuildRequest:
     if request.run_id != run.run_id:
         raise CorridorRefused(
             "RUN_KEY_PAYLOAD_MISMATCH", f"the request of {run.run_id} is that of {request.run_id}", field="run_id",
-            allowed=request.run_id, next_step="make the same training call again",
+            allowed=request.run_id, next_step=BY_HAND,
         )  # fmt: skip
     return request
 
@@ -167,9 +184,7 @@ def _compatibility(serving: Mapping[str, Any], manifest: bytes, found: Mapping[s
     features = json.loads(manifest).get("feature_definition_set", {})
     missing = [name for name in ("feature_set_id", "feature_set_version") if not features.get(name)]
     if missing:
-        raise CorridorRefused(
-            "MANIFEST_INVALID", f"the dataset manifest names no {missing[0]}", next_step="make the training call again"
-        )
+        raise CorridorRefused("MANIFEST_INVALID", f"the dataset manifest names no {missing[0]}", next_step=BY_HAND)
     return {
         "feature_set_id": features["feature_set_id"],
         "feature_set_version": features["feature_set_version"],
@@ -184,20 +199,18 @@ def _compatibility(serving: Mapping[str, Any], manifest: bytes, found: Mapping[s
     }
 
 
-def _read(name: str, file: str, artifacts: ArtifactStore) -> bytes:
+def read_file(name: str, file: str, artifacts: ArtifactStore, reason: str = PACKAGE) -> bytes:
+    """The bytes of a file by digest. Raises CorridorRefused with its name where they were changed, StoreUnavailable."""
     try:
         return artifacts.get(file)
     except ArtifactCorrupt as error:
-        raise changed_file(name, error.message, file) from error
+        raise changed_file(name, error.message, file, reason) from error
 
 
-def changed_file(name: str, what: str, wanted: str) -> CorridorRefused:
+def changed_file(name: str, what: str, wanted: str, reason: str = PACKAGE) -> CorridorRefused:
     """The refusal of a file that is not what it was, or is gone. wanted: its digest, or what it has to be."""
+    until = "until then roll back, or serve another bundle" if reason == PACKAGE else "then publish_bundle again"
     return CorridorRefused(
-        "BUNDLE_PACKAGE_IMMUTABILITY_VIOLATION", f"{name}: {what}", allowed=wanted, details={"file": name},
-        next_step="restore it from a backup; until then roll back, or serve another bundle",
+        reason, f"{name}: {what}", allowed=wanted, details={"file": name},
+        next_step=f"restore it from a backup; {until}",
     )  # fmt: skip
-
-
-def _media_type(name: str) -> str:
-    return _MEDIA.get(name.rpartition(".")[2], "application/octet-stream")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, reads_covariates
 from mcp_forecast_engine.evaluation.champion import ACTIVE
+from mcp_forecast_engine.evaluation.divisions import HORIZON, is_group
 from mcp_forecast_engine.evaluation.report import chosen_arm
 from mcp_forecast_engine.factory.governance import Rule
 from mcp_forecast_engine.store.identity import digest, short_id
 
 SCHEMA: Final = "eval_report.v1"
+# Of every range of steps ahead, place in the season and group of series: skills with intervals, and scores by arm.
+PARTS: Final = ("parts", "parts_definition", "part_scores", "part_scores_definition")
 METRICS: Final = "metrics.v1"  # the definitions travel with the numbers; another definition is another version
 
 
@@ -48,14 +51,20 @@ def eval_report(
         "against_active": _against(evaluation, chosen["name"], ACTIVE),
         "uplift": uplift(evaluation),
         "coverage_by_step": chosen["coverage_by_step"],
-        "parts": evaluation["parts"],
+        **{name: evaluation[name] for name in PARTS},
         "factors": list(factors),
         "leakage": list(guards),
         "refs": dict(refs),
         "reproducibility_basis": dict(basis),
         "provenance": dict(provenance),
     }
-    return {**body, "eval_report_id": short_id("er", digest(SCHEMA, body))}
+    return {**body, "eval_report_id": report_id(body)}
+
+
+def report_id(report: Mapping[str, Any]) -> str:
+    """The id that a report of this content has, whatever id it carries."""
+    body = {name: value for name, value in report.items() if name != "eval_report_id"}
+    return short_id("er", digest(SCHEMA, body))
 
 
 def measured(
@@ -64,10 +73,12 @@ def measured(
     """What the gate judges by: the report's figures by rule; None where there is none."""
     scores = report["scores"][report["chosen"]]
     skill, active = _of(report["skill"], "MASE"), _of(report["against_active"], "MASE")
-    is_baseline = report["chosen"] == BASELINE
+    whole = 0.0 if report["chosen"] == BASELINE else skill.get("skill")
     return {
-        "skill": 0.0 if is_baseline else skill.get("skill"),
+        "skill": whole,
         "skill_low": skill.get("low"),
+        "skill_worst_step": _worst(report, lambda by: by == HORIZON, whole),
+        "skill_worst_group": _worst(report, is_group, whole),
         "units": report["evidence"]["units"],
         "coverage_80": scores.get("coverage_80"),
         "coverage_95": scores.get("coverage_95"),
@@ -92,6 +103,13 @@ def _scores(arm: Mapping[str, Any]) -> dict[str, float | None]:
 
 def _against(evaluation: Mapping[str, Any], chosen: str, other: str) -> list[dict[str, Any]]:
     return [c for c in evaluation["comparisons"] if (c["arm"], c["against"]) == (chosen, other)]
+
+
+def _worst(report: Mapping[str, Any], wanted: Callable[[str], bool], whole: float | None) -> float | None:
+    """The least skill against the baseline on these parts; the whole's where there are none."""
+    pair = (report["chosen"], BASELINE)
+    parts = [part for part in report["parts"] if (part["arm"], part["against"]) == pair and wanted(part["by"])]
+    return min((part["skill"] for part in parts), default=whole)
 
 
 def _of(comparisons: Sequence[Mapping[str, Any]], metric: str) -> Mapping[str, Any]:

@@ -1,9 +1,9 @@
-"""A training run in its worker: preprocess → evaluate → train and export → report, each step kept by digest."""
+"""A training run in its worker: data → evaluation → model, then its evidence and gate; each step is kept by digest."""
 
 from __future__ import annotations
 
 import time
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final
 
 from mcp_forecast_engine.data.dataset import Dataset
@@ -14,15 +14,18 @@ from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
 from mcp_forecast_engine.evaluation.candidates import BASELINE
 from mcp_forecast_engine.evaluation.report import ArmReport, chosen_arm, read_arm
 from mcp_forecast_engine.evaluation.trust import judge
+from mcp_forecast_engine.factory.authoring import core_ml_files
 from mcp_forecast_engine.factory.bound import bound_columns
 from mcp_forecast_engine.factory.eval_report import uplift
 from mcp_forecast_engine.factory.examination import Examine
 from mcp_forecast_engine.factory.gathering import ASKED, CLOCKED, Evidence
 from mcp_forecast_engine.factory.lineage import stem
-from mcp_forecast_engine.factory.pins import Pins, read_pins
+from mcp_forecast_engine.factory.pins import Pins, read_pins, require_schema
 from mcp_forecast_engine.factory.prepared import Prepared, prepare
-from mcp_forecast_engine.models.contract import contract_of
+from mcp_forecast_engine.models.calibration import CalibratedModel
+from mcp_forecast_engine.models.contract import Contract, contract_of
 from mcp_forecast_engine.models.export import export_model
+from mcp_forecast_engine.models.weights import write_weights
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import canonical_bytes, digest, digest_of_bytes, read_canonical
@@ -45,6 +48,7 @@ def train(job: Job, artifacts: ArtifactStore, *, examine: Examine, cores: int = 
     files = {step: job.step(step, partial(pins.documents.__getitem__, stem(STEP_NAMES[step]))) for step in PINNED}
     job.progress(0, 0, "preparing the data")
     made = prepare(job.run.plan, artifacts)
+    require_schema(pins.manifest, made.dataset)
     files |= _trained(job, made, pins, artifacts, cores)
     evidence = Evidence(job, pins, files)
     job.progress(max(job.shown.total, 1), max(job.shown.total, 1), "fitted on the whole history; checking the evidence")
@@ -52,7 +56,7 @@ def train(job: Job, artifacts: ArtifactStore, *, examine: Examine, cores: int = 
     evidence.examine(lambda: examine(evidence.model, made.panel, job.run.plan["horizon"]))
     gate = evidence.judge()
     job.ends_as = gate["decision"]
-    document = _document(made, job.run.plan, files, evidence.model)
+    document = _document(made, job.run.plan, evidence.files, evidence.model)
     return canonical_bytes({**document, "gate": gate, "refs": _refs(evidence.refs, digest_of_bytes(files[ASKED]))})
 
 
@@ -74,7 +78,11 @@ def _trained(job: Job, made: Prepared, pins: Pins, artifacts: ArtifactStore, cor
     arm = read_arm(chosen_arm(evaluation))
     # A pretrained model alone is kept by name: its step is another one, because the file is.
     step = "refer" if [member.family for member in arm.members] == ["pretrained"] else "train"
-    files[step] = job.step(step, lambda: _export(made.panel, arm, made.dataset, cores))
+    fit = cache(lambda: _fitted(made.panel, arm, made.dataset, cores))
+    files[step] = job.step(step, lambda: export_model(*fit()))
+    if step == "train":  # apart from the graph, from the same fit; a worker that resumes here fits it again
+        files["weigh"] = job.step("weigh", lambda: write_weights(*fit()))
+        files |= core_ml_files(job, files[step])
     job.check()
     return files
 
@@ -109,10 +117,10 @@ def _budget(plan: dict[str, Any]) -> Budget:
     return Budget(pinned["name"], pinned["cpu_s"], tuple(plan["extras"]))
 
 
-def _export(panel: Panel, arm: ArmReport, dataset: Dataset, cores: int) -> bytes:
+def _fitted(panel: Panel, arm: ArmReport, dataset: Dataset, cores: int) -> tuple[CalibratedModel, Contract]:
     schema = digest("dataset_schema.v1", dataset.schema.to_dict())
     model = fit_arm(panel, arm, cores=cores)
-    return export_model(model, contract_of(model, panel, schema=schema))
+    return model, contract_of(model, panel, schema=schema)
 
 
 def _document(made: Prepared, plan: dict[str, Any], files: dict[str, bytes], model: bytes) -> dict[str, Any]:

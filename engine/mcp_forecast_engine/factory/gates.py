@@ -73,6 +73,8 @@ _OTHER_DATA: Final = (
 MEANING: Final[dict[Rule, str]] = {
     "skill": "share of MASE saved against repeating the last season",
     "skill_low": "lower end of the 95 % interval of the share of MASE saved against repeating the last season",
+    "skill_worst_step": "share of |y - median| / scale saved against seasonal naive on the worst range of steps ahead",
+    "skill_worst_group": "the same on the worst group of series; where there are no groups, on all",
     "units": "test windows, or series where there are many, that the intervals rest on",
     "coverage_80": "share of the truth inside the 80 % intervals",
     "coverage_95": "share of the truth inside the 95 % intervals",
@@ -89,6 +91,8 @@ _REMEDIES: Final[dict[Rule, tuple[dict[str, Any], str]]] = {
     "units": ({}, "send more history or more series, or ask for a shorter horizon"),
     "skill_low": ({"budget": "large"}, "try more models"),
     "skill": ({"budget": "large"}, "try more models"),
+    "skill_worst_step": ({"budget": "large"}, "try more models, or ask for a horizon that ends before the worst steps"),
+    "skill_worst_group": ({"budget": "large"}, "try more models, or train on the worst group by itself"),
     "coverage_80": ({"budget": "large"}, "try models that leave steadier errors, or send more history"),
     "coverage_95": ({"budget": "large"}, "try models that leave steadier errors, or send more history"),
     "active_high": ({"budget": "large"}, "keep the ACTIVE bundle, or try more models"),

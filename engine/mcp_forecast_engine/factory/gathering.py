@@ -9,6 +9,7 @@ from mcp_forecast_engine.data.derived import derived_names
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.evaluation.budget import Budget
 from mcp_forecast_engine.evaluation.report import chosen_arm
+from mcp_forecast_engine.factory.authoring import APART
 from mcp_forecast_engine.factory.eval_report import eval_report, measured
 from mcp_forecast_engine.factory.examination import Examination
 from mcp_forecast_engine.factory.gates import judge
@@ -35,14 +36,19 @@ class Evidence:
     """The files that a run left so far, by step; every method adds to them. model: as exported."""
 
     def __init__(self, job: Job, pins: Pins, files: dict[str, bytes]) -> None:
-        self._job, self._pins, self._files = job, pins, files
+        self._job, self._pins, self._files = job, pins, dict(files)
         self.model = files["train"] if "train" in files else files["refer"]
         self._evaluation = read_canonical(files["evaluate"])
 
     @property
+    def files(self) -> dict[str, bytes]:
+        """Every file of the run, by step: those that it was given, and those that were added."""
+        return dict(self._files)
+
+    @property
     def refs(self) -> dict[str, str]:
         """The digest of every piece of evidence, by the name of its file without the ending."""
-        kept = {step: data for step, data in self._files.items() if step not in (CLOCKED, ASKED)}
+        kept = {step: data for step, data in self._files.items() if step not in (CLOCKED, ASKED, *APART)}
         return {stem(STEP_NAMES[step]): digest_of_bytes(data) for step, data in kept.items()}
 
     def guard(self, made: Prepared, budget: Budget, artifacts: ArtifactStore, cores: int) -> None:

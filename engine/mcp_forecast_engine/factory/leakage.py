@@ -18,7 +18,7 @@ from mcp_forecast_engine.factory.leakage_blind import Blind, Source, check_blind
 from mcp_forecast_engine.factory.leakage_evidence import check_evidence
 from mcp_forecast_engine.factory.leakage_windows import check_windows
 
-# What is done again blind: the chosen arm's fits, or the whole choice as well.
+# What is done again blind: the chosen arm's settings and fits, or the whole choice as well.
 Depth = Literal["fits", "choice"]
 STAGE: Final = "leakage"  # of `stage_seed`
 
@@ -53,7 +53,7 @@ def check_evaluation(
     try:
         stored = read_predictions(predictions)
         blind = check_blind(
-            source, panel, document, stored, seed=seed, budget=budget if depth == "choice" else None, cores=cores
+            source, panel, document, stored, seed=seed, budget=budget, whole=depth == "choice", cores=cores
         )
     except ArtifactCorrupt as refusal:
         blind = Blind(GuardResult("blind", "violated", 0, f"there is nothing to compare with: {refusal}"), 0.0)

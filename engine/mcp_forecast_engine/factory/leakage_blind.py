@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.frame import Frame, Panel
 from mcp_forecast_engine.data.steps import FillGaps, steps_from_dicts
 from mcp_forecast_engine.errors import EngineError
-from mcp_forecast_engine.evaluation.auto import Choice, choose
+from mcp_forecast_engine.evaluation.auto import choose
 from mcp_forecast_engine.evaluation.budget import Budget
-from mcp_forecast_engine.evaluation.champion import ACTIVE
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, cutoffs_of, origins_of
 from mcp_forecast_engine.evaluation.predictions import Stored
 from mcp_forecast_engine.evaluation.progress import Progress
 from mcp_forecast_engine.evaluation.report import ArmReport, chosen_arm, read_arm
 from mcp_forecast_engine.evaluation.rolling import calibrate
-from mcp_forecast_engine.evaluation.trials import seen_at
+from mcp_forecast_engine.evaluation.trials import Trials, seen_at
 from mcp_forecast_engine.evaluation.walks import renewed_at, replayed
 from mcp_forecast_engine.factory.guard import GuardResult
 from mcp_forecast_engine.factory.inputs import shaped
+from mcp_forecast_engine.factory.leakage_choice import chosen_otherwise, decided_otherwise, explained
 from mcp_forecast_engine.models.combination import combined
 from mcp_forecast_engine.models.regression import one_thread
-from mcp_forecast_engine.store.identity import canonical_bytes
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -83,14 +82,18 @@ def check_blind(
     predictions: Mapping[str, Stored],
     *,
     seed: int,
-    budget: Budget | None = None,
+    budget: Budget,
+    whole: bool,
     cores: int = 1,
 ) -> Blind:
     """Scramble every target and historical covariate from the first test cutoff on, and do the work again.
 
-    The panel before the cutoff, the chosen arm's forecasts of the first test window and of one after a refit, and the
-    quantiles issued for these, a middle and the last one, must be the same bytes as those stored. budget: the run's;
-    with it the whole choice is repeated too. document: the evaluation as stored.
+    The panel before the cutoff, the chosen arm's settings, its error on the validation windows, its forecasts of the
+    first test window and of one after a refit, and the quantiles issued for these, a middle and the last one, must be
+    the same as those stored. document: the evaluation as stored. budget: the run's. whole: the whole choice is repeated
+    too. Else that is done only where the recorded errors do not lead to what was chosen, so that a choice between
+    models which these errors leave open (a paired test decided) is taken as it was made, and so are the settings of
+    models that do not answer.
     """
     plan, arm = BacktestPlan(**document["plan"]), read_arm(chosen_arm(document))
     origins, cutoffs = origins_of(panel, plan), cutoffs_of(panel, plan)
@@ -105,11 +108,15 @@ def check_blind(
     # The steps before stay the run's own, so that one finding does not hide the others.
     blind = _Scrambled(panel, scrambled, cutoffs)
     with one_thread():
-        _replay(blind, arm, plan, origins, predictions[arm.name], found)
-        if budget is not None:
-            again = choose(blind.at(plan.validation_windows), plan, origins, budget, Progress(0), cores=cores)
-            found.texts += _decided_otherwise(again, document)
+        before = _replay(blind, arm, plan, origins, predictions[arm.name], found)
+        trials = Trials(blind.at(plan.validation_windows), plan, origins, cores=cores)
+        if whole or not explained(document, arm, trials):
+            again = choose(trials.panel, plan, origins, budget, Progress(0), cores=cores)
+            found.texts += decided_otherwise(again, document)
             found.checked += len(again.tried)
+        else:
+            found.texts += chosen_otherwise(arm, trials, budget, before)
+            found.checked += len(arm.members)
     return Blind(_verdict(found, ahead, accepted=source.looks_ahead), found.largest)
 
 
@@ -224,8 +231,8 @@ def _replay(
     origins: Sequence[Integers],
     stored: Stored,
     found: _Findings,
-) -> None:
-    """Fit and forecast again where the panel is scrambled behind the origin."""
+) -> list[Floats]:
+    """Fit and forecast again where the panel is scrambled behind the origin; the paths of the validation windows."""
     v = plan.validation_windows
     ends = np.cumsum([int((origin >= 0).sum()) for origin in origins[v:]])
     paths, issued = ([*np.split(values, ends[:-1])] for values in (stored.path, stored.quantiles))
@@ -242,25 +249,4 @@ def _replay(
         run = calibrate(shown, arm, paths=[*before, *paths], windows=seen, origins=origins, plan=plan)
         told = f"the quantiles of test window {window - v + 1} change"
         found.compare(told, run.issued.quantiles[window], issued[window - v])
-
-
-def _decided_otherwise(again: Choice, document: Mapping[str, Any]) -> Iterator[str]:
-    """What the choice was, and is without the test part: arms, settings, weights, errors, and what answers."""
-    if again.chosen != document["chosen"]:
-        yield f"{again.chosen} would have been chosen, not {document['chosen']}"
-    told = {arm["name"]: arm for arm in document["arms"] if arm["name"] != ACTIVE}
-    made = {
-        arm.name: {
-            "spec": arm.spec.to_dict(), "members": [member.to_dict() for member in arm.members],
-            "weights": list(arm.weights), "rule": arm.rule, "lookback": arm.lookback,
-        }
-        for arm in again.arms
-    }  # fmt: skip
-    if set(made) != set(told):
-        yield f"the arms would have been {sorted(made)}, not {sorted(told)}"
-    for name in sorted(set(made) & set(told)):
-        for what, value in made[name].items():
-            if canonical_bytes(value) != canonical_bytes(told[name][what]):
-                yield f"{name} would have had other {what}"
-    if canonical_bytes([line.to_dict() for line in again.tried]) != canonical_bytes(document["tried"]):
-        yield "the models tried would have had other errors or weights"
+    return before

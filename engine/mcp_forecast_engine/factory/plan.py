@@ -60,6 +60,12 @@ class TrainingPlan:
     result: str | None = None
 
 
+def training_config(plan: Mapping[str, Any]) -> bytes:
+    """How a plan trains, not on what, as the document that a request names: the same plan, the same bytes."""
+    chosen = {name: plan[name] for name in _CONFIG if name in plan}
+    return canonical_bytes({"schema_version": "training_config.v1", **chosen})
+
+
 def pin_plan(
     summary: Mapping[str, Any],
     artifacts: ArtifactStore,
@@ -74,12 +80,11 @@ def pin_plan(
     Its documents (manifest, training configuration, governance profile, the plan itself) are stored, and named by
     digest. Raises CorridorRefused, StoreUnavailable.
     """
-    config = {"schema_version": "training_config.v1"} | {name: identity[name] for name in _CONFIG if name in identity}
     revision = f"{identity['profile']['name']}.{identity['profile']['revision']}"
     manifest = manifest_of(summary, identity, seed=BASE_SEED, config_revision=revision)
     refs = {
         "dataset_manifest": artifacts.put(manifest.to_bytes()),
-        "training_config": artifacts.put(canonical_bytes(config)),
+        "training_config": artifacts.put(training_config(identity)),
         "governance_profile": artifacts.put(canonical_bytes(wanted.governance.to_dict())),
     }
     alone = TrainBuildRequest(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.factory.bundle import package, read_bundle_file
-from mcp_forecast_engine.runtime.publishing import MOST_ATTEMPTS, attempts
+from mcp_forecast_engine.factory.eval_report import report_id
+from mcp_forecast_engine.factory.taxonomy import BY_HAND
+from mcp_forecast_engine.runtime.publishing import require_attempt
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.store.artifacts import ArtifactStore
+from mcp_forecast_engine.store.identity import read_canonical
 
 
 @dataclass(frozen=True)
@@ -36,21 +40,30 @@ def require_publishable(run: Run, document: Mapping[str, Any]) -> None:
     gate = document["gate"]
     if run.state == "FAIL" or gate["decision"] != "PASS":
         raise _failed(run, gate)
-    if attempts(run) >= MOST_ATTEMPTS:
-        raise CorridorRefused(
-            "PUBLISH_RETRY_EXHAUSTED", f"{MOST_ATTEMPTS} publications of {run.run_id} failed in the storage",
-            field="run_id", next_step="mend the storage, then train again: another season_length, budget or horizon is "
-            "another run",
-        )  # fmt: skip
+    require_attempt(run)
 
 
 def package_run(run: Run, document: Mapping[str, Any], artifacts: ArtifactStore) -> Packaged:
     """The bundle of a run that may be published. Raises CorridorRefused, StoreUnavailable."""
     data = package(run, document, artifacts)
     bundle = read_bundle_file(data)
-    receipt, report = (json.loads(artifacts.get(bundle["refs"][name])) for name in ("gate_receipt", "eval_report"))
+    receipt, report = (_document(run, name, bundle["refs"][name], artifacts) for name in _NO_DOCUMENT)
     _require_receipt(run, receipt, report)
     return Packaged(run.run_id, artifacts.put(data), bundle)
+
+
+def _document(run: Run, name: str, digest: str, artifacts: ArtifactStore) -> Mapping[str, Any]:
+    with suppress(ValueError):
+        found = read_canonical(artifacts.get(digest))
+        if isinstance(found, dict):
+            return found
+    raise CorridorRefused(
+        _NO_DOCUMENT[name], f"the {name} of {run.run_id} is no document", field=name, allowed="a JSON object",
+        next_step=BY_HAND,
+    )  # fmt: skip
+
+
+_NO_DOCUMENT: Final = {"gate_receipt": "GATE_INVALID", "eval_report": "EVAL_REPORT_INVALID"}
 
 
 def _require_receipt(run: Run, receipt: Mapping[str, Any], report: Mapping[str, Any]) -> None:
@@ -63,8 +76,13 @@ def _require_receipt(run: Run, receipt: Mapping[str, Any], report: Mapping[str, 
         if receipt.get(name) != wanted:
             raise CorridorRefused(
                 reason, f"the gate's receipt of {run.run_id} has {name} {receipt.get(name)}, not {wanted}",
-                field="run_id", allowed=wanted, next_step="make the same training call again",
+                field="run_id", allowed=wanted, next_step=BY_HAND,
             )  # fmt: skip
+    if report.get("eval_report_id") != report_id(report):
+        raise CorridorRefused(
+            "EVAL_REPORT_INVALID", f"the evaluation report of {run.run_id} has another id than its content",
+            field="run_id", allowed=report_id(report), next_step=BY_HAND,
+        )  # fmt: skip
     eligibility = receipt.get("eligibility", {})
     if eligibility.get("decision") != "ELIGIBLE":
         raise _ineligible(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mcp_forecast_engine.data.derived import (
@@ -20,6 +21,7 @@ from mcp_forecast_engine.errors import CovariatesMismatch
 from mcp_forecast_engine.evaluation.budget import BUDGETS, BudgetName, installed_extras
 from mcp_forecast_engine.evaluation.plan import plan_for
 from mcp_forecast_engine.factory.inputs import Panels
+from mcp_forecast_engine.factory.label_gate import require_labels
 from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, Wanted, pin_plan
 from mcp_forecast_engine.factory.train_request import TargetScope
 from mcp_forecast_engine.models.pretrained import at_hand
@@ -27,65 +29,78 @@ from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a caller asks a training for.
+
+    covariates: names that may be used; None: every eligible one; (): target only. budget: how much may be tried; the
+    optional packages at hand are pinned with it. holidays: code of a calendar ("US", "US-CA") whose days become
+    known-future covariates, whatever `covariates` says. label_asof, maturity_days: of data with observed times, which
+    values count (`data.labels`).
+    """
+
+    dataset_id: str
+    horizon: int
+    profile: str
+    covariates: tuple[str, ...] | None
+    season_length: int | None
+    test_windows: int | None
+    budget: BudgetName = "small"
+    holidays: str | None = None
+    preprocessing_id: str | None = None
+    label_asof: str | None = None
+    maturity_days: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments that were given, as JSON values."""
+        return {name: _plain(value) for name, value in asdict(self).items() if value is not None}
+
+
 def resolve(
     summary: dict[str, Any],
     artifacts: ArtifactStore,
+    asked: Asked,
     *,
-    dataset_id: str,
-    horizon: int,
-    profile: str,
-    covariates: tuple[str, ...] | None,
-    season_length: int | None,
-    test_windows: int | None,
-    budget: BudgetName = "small",
-    holidays: str | None = None,
-    preprocessing_id: str | None = None,
     steps: Sequence[Step] = DEFAULT_STEPS,
     seasons: Sequence[int] = (),
     pretrained: PretrainedFolder | None = None,
-    label_asof: str | None = None,
-    maturity_days: int | None = None,
     wanted: Wanted,
 ) -> TrainingPlan:
     """The pinned plan of a training request. Raises CovariatesMismatch, HistoryTooShort, DataInvalid, ArtifactCorrupt,
     CorridorRefused.
 
-    covariates: names that may be used; None: every eligible one; (): target only. budget: how much may be tried; the
-    optional packages at hand are pinned with it. holidays: code of a calendar ("US", "US-CA") whose days become
-    known-future covariates, whatever `covariates` says. steps: what `preprocessing_id` names; they are pinned, not the
-    name. seasons: those that `run_preprocessing` showed these steps with. pretrained: the operator's folder, whose
-    models take part; their digests are pinned. label_asof, maturity_days: of data with observed times, which values
-    count (`data.labels`). wanted: for which scope, by which profile, against which champion, and who asks.
+    steps: what `preprocessing_id` names; they are pinned, not the name. seasons: those that `run_preprocessing` showed
+    these steps with. pretrained: the operator's folder, whose models take part; their digests are pinned. wanted: for
+    which scope, by which profile, against which champion, and who asks.
     """
-    known = sorted(c["name"] for c in summary["covariates"])
-    _require_known(covariates, known)
-    given = {
-        "horizon": horizon, "covariates": covariates, "season_length": season_length, "test_windows": test_windows,
-        "holidays": holidays, "preprocessing_id": preprocessing_id, "label_asof": label_asof,
-        "maturity_days": maturity_days,
-    }  # fmt: skip
-    freq = stepped_frequency(summary["freq"], steps)
+    identity = _identity(summary, asked, steps)
     pins, left_out = at_hand(pretrained or PretrainedFolder(None))
-    named = {"dataset_id": dataset_id, "profile": profile, "budget": budget}
-    asked = {**named, **_for_whom(wanted), **{n: _plain(v) for n, v in given.items() if v is not None}}
-    identity = {
-        "dataset_id": dataset_id,
-        "dataset_digest": summary["digest"],
-        "horizon": horizon,
-        "season_length": season_length or usual_season(freq),
-        "covariates": known if covariates is None else sorted(set(covariates)),
-        "test_windows": test_windows,
-        "preprocessing": [step_to_dict(step) for step in steps],
-        **_means(profile, budget),
-        "pretrained": pins or None,
-        "holidays": None if holidays is None else _holidays(holidays, freq, known, horizon),
-        "label_asof": pinned_asof(summary.get("observed"), label_asof, maturity_days=maturity_days),
-        "maturity_days": maturity_days,
-    }
-    told = (*_season_warning(summary, season_length), *_other_season(identity["season_length"], seasons))
+    identity["pretrained"] = pins or None
+    told = (*_season_warning(summary, asked.season_length), *_other_season(identity["season_length"], seasons))
+    require_labels(identity, wanted.governance, artifacts)
     warnings = (*left_out, *told, *_admitted(summary, identity, artifacts))
-    pinned = {n: v for n, v in identity.items() if v is not None}
-    return pin_plan(summary, artifacts, asked=asked, identity=pinned, wanted=wanted, warnings=warnings)
+    pinned = {name: value for name, value in identity.items() if value is not None}
+    said = {**asked.to_dict(), **_for_whom(wanted)}
+    return pin_plan(summary, artifacts, asked=said, identity=pinned, wanted=wanted, warnings=warnings)
+
+
+def _identity(summary: dict[str, Any], asked: Asked, steps: Sequence[Step]) -> dict[str, Any]:
+    """What makes it this training and no other, every default spelled out; None where there is nothing to say."""
+    known, freq = sorted(c["name"] for c in summary["covariates"]), stepped_frequency(summary["freq"], steps)
+    _require_known(asked.covariates, known)
+    return {
+        "dataset_id": asked.dataset_id,
+        "dataset_digest": summary["digest"],
+        "horizon": asked.horizon,
+        "season_length": asked.season_length or usual_season(freq),
+        "covariates": known if asked.covariates is None else sorted(set(asked.covariates)),
+        "test_windows": asked.test_windows,
+        "preprocessing": [step_to_dict(step) for step in steps],
+        **_means(asked.profile, asked.budget),
+        "holidays": None if asked.holidays is None else _holidays(asked.holidays, freq, known, asked.horizon),
+        "label_asof": pinned_asof(summary.get("observed"), asked.label_asof, maturity_days=asked.maturity_days),
+        "maturity_days": asked.maturity_days,
+    }
 
 
 def _means(profile: str, budget: BudgetName) -> dict[str, Any]:

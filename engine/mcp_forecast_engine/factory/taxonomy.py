@@ -11,6 +11,11 @@ from typing import Final, Literal
 
 from mcp_forecast_engine.errors import RETRYABLE_REASONS
 
+# What helps where a row or a document is not what it was: the same call would find the same run, as it is.
+BY_HAND: Final = (
+    "something changed this home by hand: restore a backup of it; or ask for another horizon, season_length or budget, "
+    "which is another run"
+)
 Category = Literal["INPUT_ADMISSION", "RESOLUTION", "EVIDENCE", "IMMUTABILITY", "PUBLISH", "POLICY", "LEDGER", "LABELS"]
 Disposition = Literal["retryable", "terminal"]
 
@@ -31,23 +36,37 @@ _BY_CATEGORY: Final[dict[Category, tuple[str, ...]]] = {
     ),
     "RESOLUTION": (
         "MANIFEST_UNRESOLVED", "TRAINING_PROFILE_UNRESOLVED", "GOVERNANCE_PROFILE_UNRESOLVED", "MANIFEST_INVALID",
-        "GOVERNANCE_PROFILE_INVALID",
+        "TRAINING_PROFILE_INVALID", "GOVERNANCE_PROFILE_INVALID", "FEATURE_SCHEMA_INCOMPATIBLE",
     ),
-    "EVIDENCE": ("EVIDENCE_REF_MISSING", "EVAL_REPORT_MISMATCH", "GATE_INVALID", "GATE_DECISION_MISMATCH"),
+    "EVIDENCE": (
+        "EVIDENCE_UNRESOLVED", "EVIDENCE_REF_MISSING", "EVAL_REPORT_INVALID", "EVAL_REPORT_MISMATCH", "GATE_INVALID",
+        "GATE_DECISION_MISMATCH", "BUNDLE_SIGNATURE_INVALID",
+    ),
     "IMMUTABILITY": (
         "MANIFEST_IMMUTABILITY_VIOLATION", "RESOLVED_TRAIN_PLAN_IMMUTABILITY_VIOLATION",
-        "BUNDLE_PACKAGE_IMMUTABILITY_VIOLATION",
+        "EXECUTION_RECORD_IMMUTABILITY_VIOLATION", "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
+        "EVAL_REPORT_IMMUTABILITY_VIOLATION", "EVIDENCE_PACK_IMMUTABILITY_VIOLATION",
+        "GATE_RECEIPT_IMMUTABILITY_VIOLATION", "BUNDLE_PACKAGE_IMMUTABILITY_VIOLATION",
+        "REGISTRY_EVENT_IMMUTABILITY_VIOLATION",
     ),
     "PUBLISH": (
         "PUBLISH_NOT_ELIGIBLE", "BUNDLE_PUBLICATION_INVALID", "REGISTRY_EVENT_INVALID", "PUBLISH_CONFLICT",
-        "PUBLISH_RETRY_EXHAUSTED",
+        "PUBLISH_RETRY_EXHAUSTED", "RETRY_NOT_PENDING",
     ),
     "POLICY": ("LEAKAGE_GUARD_VIOLATION",),
     "LEDGER": ("RUN_KEY_PAYLOAD_MISMATCH", "INVALID_TRANSITION", "RUN_CONFIG_DIGEST_MISMATCH"),
-    "LABELS": ("LABEL_ASOF_MISSING", "LABEL_SCOPE_EMPTY", "LABEL_TIMELINE_INCONSISTENT"),
+    "LABELS": (
+        "LABEL_ASOF_MISSING", "LABEL_SCOPE_EMPTY", "LABEL_TIMELINE_INCONSISTENT", "LABEL_GATE_UNSATISFIED",
+        "COVERAGE_POLICY_VIOLATION",
+    ),
 }  # fmt: skip
 REASONS: Final[dict[str, Reason]] = {
     name: Reason(category, "retryable" if name in RETRYABLE_REASONS else "terminal")
     for category, names in _BY_CATEGORY.items()
     for name in names
 }
+# Why this bundle or none answers in a scope: told with the answer (after a colon, which capability), no refusals.
+OUTCOMES: Final = (
+    "SCOPE_NOT_FOUND", "ACTIVE_BUNDLE_INCOMPATIBLE", "CAPABILITY_MISMATCH", "FALLBACK_EXPLICIT",
+    "FAIL_CLOSED_NO_COMPATIBLE_BUNDLE",
+)  # fmt: skip

@@ -28,7 +28,11 @@ class _Document(BaseModel):
 
 
 class TargetScope(_Document):
-    """The place a bundle is made for; without a tenant it is everybody's."""
+    """The place a bundle is made for, as a request's document says it; without a tenant it is everybody's.
+
+    The registry's own `Scope` is the same place as rows and callers say it: that refuses with an error of the data,
+    this as a request that is none, and the factory may not import the registry.
+    """
 
     environment: Name = "local"
     mode: Name = "live"

@@ -84,13 +84,7 @@ def gather(
     them.
     """
     wide = recipe.spec(spec)
-    known = before(panel, learn)
-    layout = layout_for(wide, panel.axis)
-    yard = recipe.yardstick(known, spec)
-    if recipe.local is not None or yard.by_series:
-        layout = replace(layout, series=panel.unique_id)
-    wider = known if seen is None or np.array_equal(seen, learn) else before(panel, seen)
-    design = design_for(wider, layout, by_season=recipe.aligned)
+    layout, design, yard = _learned(panel, spec, recipe, learn, learn if seen is None else seen)
     windows = training_windows(
         panel, wide, until=until, by_season=recipe.aligned, phases=phases, by_series=recipe.local is not None, thin=thin
     )
@@ -111,6 +105,19 @@ def gather(
         first=first,
         growth=growth[kept],
     )
+
+
+def _learned(
+    panel: Panel, spec: ForecastSpec, recipe: Recipe, learn: Integers, seen: Integers
+) -> tuple[Layout, Design, Yardstick]:
+    """What a training part says before its windows are read: constants of the target, and bases of its covariates."""
+    known = before(panel, learn)
+    layout = layout_for(recipe.spec(spec), panel.axis)
+    yard = recipe.yardstick(known, spec)
+    if recipe.local is not None or yard.by_series:
+        layout = replace(layout, series=panel.unique_id)
+    wider = known if np.array_equal(seen, learn) else before(panel, seen)
+    return layout, design_for(wider, layout, by_season=recipe.aligned), yard
 
 
 def _kept(usable: Booleans, early: Booleans) -> Booleans:

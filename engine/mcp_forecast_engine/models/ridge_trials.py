@@ -163,13 +163,8 @@ def answers(
 
     Options whose recent part has too few windows at some origin, or nearly all of them, are left out.
     """
-    widest, until = replace(recipe, lookback=max(lookbacks)), np.max(exam.fits, axis=0)
-    learn = learnt(exam.panel, exam.fits)
-    phases = phases_after(exam.panel, exam.spec, exam.series, exam.origin)
-    seen = _bases_until(exam, learn)
-    examples = gather(
-        exam.panel, exam.spec, widest, learn=learn, until=until, phases=phases, thin=thin, dtype=np.float32, seen=seen
-    )
+    widest = replace(recipe, lookback=max(lookbacks))
+    examples = _gathered(exam, widest, thin)
     inputs = inputs_at(exam.panel, examples.layout, exam.series, exam.origin)
     scale = local_scale(inputs.target, recipe.transform, examples.yard, inputs.series)
     found = Answers(exam, widest, examples, inputs, scale, {})
@@ -191,6 +186,15 @@ def answers(
     low, high = found.range()
     found.paths.update({option: np.clip(path, low, high) for option, path in paths.items()})
     return found
+
+
+def _gathered(exam: Exam, recipe: Recipe, thin: float) -> Examples:
+    """The windows that any fit of an exam learns from; single precision is enough where only choices hang on them."""
+    until, learn = np.max(exam.fits, axis=0), learnt(exam.panel, exam.fits)
+    phases, seen = phases_after(exam.panel, exam.spec, exam.series, exam.origin), _bases_until(exam, learn)
+    return gather(
+        exam.panel, exam.spec, recipe, learn=learn, until=until, phases=phases, thin=thin, dtype=np.float32, seen=seen
+    )
 
 
 def own_paths(found: Answers, pooled: Option, penalties: Sequence[float]) -> dict[float, Floats]:

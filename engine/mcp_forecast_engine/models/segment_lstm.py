@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,51 +69,86 @@ def _train(
     """Train from a linear start; the last layer starts at zero, so training begins there."""
     import torch
 
-    (p, h), size, seeds = start[0].shape, training.hidden, training.seeds
     draw = torch.Generator().manual_seed(training.seed)
-    basis = spline_basis(h, min(knots, h))
-    inward, onward = drawn(draw, segment, seeds * 4 * size, fan=segment), drawn(draw, seeds, size, 4 * size, fan=size)
-    second = drawn(draw, seeds, size, size, fan=size)
-    beside = drawn(draw, p - lags, seeds * size, fan=max(p - lags, 1))
-    third, ws, bs = zeros(seeds, size, len(basis)), zeros(p, seeds * h), zeros(seeds * h)
-    inward_bias, second_bias = zeros(seeds * 4 * size), zeros(seeds * size)
-    with torch.no_grad():
-        # Jozefowicz, Zaremba and Sutskever 2015: a forget gate that starts open.
-        inward_bias.view(seeds, 4, size)[:, 2] = 1.0
-    thin = Dropout(training.dropout, draw, min(training.batch, len(lessons.rows)) * seeds * size)
-    hats = torch.tensor(basis)
-
-    def rest(x: torch.Tensor) -> torch.Tensor:
-        """What every network adds to the linear start, (S, B, h)."""
-        count = len(x)
-        tokens = x[:, lags % segment : lags].reshape(-1, segment)
-        gates = torch.addmm(inward_bias, tokens, inward).view(count, -1, seeds, 4 * size).permute(1, 2, 0, 3)
-        state = last_state(gates, onward)
-        others = torch.addmm(second_bias, x[:, lags:], beside).view(count, seeds, size).transpose(0, 1)
-        a = thin(torch.nn.functional.silu(torch.baddbmm(others, thin(state), second)))
-        linear = torch.addmm(bs, x, ws).view(count, seeds, h).transpose(0, 1)
-        return linear + (a @ third) @ hats
-
-    groups = [
-        {"params": [inward, onward, second, beside, third], "weight_decay": training.decay, "scale": 1.0},
-        {"params": [inward_bias, second_bias], "weight_decay": 0.0, "scale": 1.0},
-        {"params": [ws, bs], "weight_decay": training.skip_decay, "scale": training.skip_rate},
-    ]
     skip, bias = start
-    descend(rest, groups, lessons.rows, lessons.z - (lessons.rows @ skip + bias), lessons.weight, training, draw)
-    return SegmentLayers(
-        lags=lags,
-        segment=segment,
-        skip=skip + as_array(ws).reshape(p, seeds, h).mean(axis=1),
-        bias=bias + as_array(bs).reshape(seeds, h).mean(axis=0),
-        inward=as_array(inward).reshape(segment, seeds, 4, size),
-        inward_bias=as_array(inward_bias).reshape(seeds, 4, size),
-        onward=as_array(onward),
-        second=as_array(second),
-        beside=as_array(beside).reshape(p - lags, seeds, size),
-        second_bias=as_array(second_bias).reshape(seeds, size),
-        third=(as_array(third) @ basis / seeds).astype(np.float32),
-    )
+    networks = _Networks(skip.shape, training, draw, rows=len(lessons.rows), lags=lags, segment=segment, knots=knots)
+    left = lessons.z - (lessons.rows @ skip + bias)
+    descend(networks.rest, networks.groups(training), lessons.rows, left, lessons.weight, training, draw)
+    return networks.layers(skip, bias)
+
+
+class _Networks:
+    """What stands beside a linear start (p inputs, h steps) while it is trained: S networks, seed by seed."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        training: TrainingSettings,
+        draw: torch.Generator,
+        *,
+        rows: int,
+        lags: int,
+        segment: int,
+        knots: int,
+    ) -> None:
+        """rows: how many lessons there are; the order of draws is part of a seed's meaning."""
+        import torch
+
+        (p, h), size, seeds = shape, training.hidden, training.seeds
+        self.shape, self.lags, self.segment, self.size, self.seeds = (p, h), lags, segment, size, seeds
+        self.basis = spline_basis(h, min(knots, h))
+        self.inward, self.onward = (
+            drawn(draw, segment, seeds * 4 * size, fan=segment), drawn(draw, seeds, size, 4 * size, fan=size),
+        )  # fmt: skip
+        self.second = drawn(draw, seeds, size, size, fan=size)
+        self.beside = drawn(draw, p - lags, seeds * size, fan=max(p - lags, 1))
+        self.third, self.ws, self.bs = zeros(seeds, size, len(self.basis)), zeros(p, seeds * h), zeros(seeds * h)
+        self.inward_bias, self.second_bias = zeros(seeds * 4 * size), zeros(seeds * size)
+        with torch.no_grad():
+            # Jozefowicz, Zaremba and Sutskever 2015: a forget gate that starts open.
+            self.inward_bias.view(seeds, 4, size)[:, 2] = 1.0
+        self.thin = Dropout(training.dropout, draw, min(training.batch, rows) * seeds * size)
+        self.hats = torch.tensor(self.basis)
+
+    def rest(self, x: torch.Tensor) -> torch.Tensor:
+        """What every network adds to the linear start, (S, B, h), for inputs (B, p)."""
+        import torch
+
+        count, h = len(x), self.shape[1]
+        tokens = x[:, self.lags % self.segment : self.lags].reshape(-1, self.segment)
+        gates = torch.addmm(self.inward_bias, tokens, self.inward).view(count, -1, self.seeds, 4 * self.size)
+        state = last_state(gates.permute(1, 2, 0, 3), self.onward)
+        others = torch.addmm(self.second_bias, x[:, self.lags :], self.beside).view(count, self.seeds, self.size)
+        told = torch.baddbmm(others.transpose(0, 1), self.thin(state), self.second)
+        a = self.thin(torch.nn.functional.silu(told))
+        linear = torch.addmm(self.bs, x, self.ws).view(count, self.seeds, h).transpose(0, 1)
+        return linear + (a @ self.third) @ self.hats
+
+    def groups(self, training: TrainingSettings) -> list[dict[str, Any]]:
+        """The weights by how they decay and how fast they learn."""
+        layers = [self.inward, self.onward, self.second, self.beside, self.third]
+        return [
+            {"params": layers, "weight_decay": training.decay, "scale": 1.0},
+            {"params": [self.inward_bias, self.second_bias], "weight_decay": 0.0, "scale": 1.0},
+            {"params": [self.ws, self.bs], "weight_decay": training.skip_decay, "scale": training.skip_rate},
+        ]
+
+    def layers(self, skip: Singles, bias: Singles) -> SegmentLayers:
+        """The trained weights on their linear start, as arrays."""
+        (p, h), seeds, size = self.shape, self.seeds, self.size
+        return SegmentLayers(
+            lags=self.lags,
+            segment=self.segment,
+            skip=skip + as_array(self.ws).reshape(p, seeds, h).mean(axis=1),
+            bias=bias + as_array(self.bs).reshape(seeds, h).mean(axis=0),
+            inward=as_array(self.inward).reshape(self.segment, seeds, 4, size),
+            inward_bias=as_array(self.inward_bias).reshape(seeds, 4, size),
+            onward=as_array(self.onward),
+            second=as_array(self.second),
+            beside=as_array(self.beside).reshape(p - self.lags, seeds, size),
+            second_bias=as_array(self.second_bias).reshape(seeds, size),
+            third=(as_array(self.third) @ self.basis / seeds).astype(np.float32),
+        )
 
 
 def last_state(gates: torch.Tensor, onward: torch.Tensor) -> torch.Tensor:

@@ -100,6 +100,12 @@ def named(connection: Connection, bundle_id: str, version: str | None = None) ->
     )
 
 
+def read_ref(connection: Connection, text: str) -> BundleRef:
+    """The name of a published bundle from "id" or "id@version". Raises NotFound."""
+    bundle_id, _, version = text.partition("@")
+    return named(connection, bundle_id, version or None).ref
+
+
 def enter(connection: Connection, bundle: Bundle, *, seq: int, at: float) -> None:
     """Enter a new bundle; seq: the event that publishes it; at: seconds since 1970, UTC."""
     plain = {**bundle.to_dict(), "compatibility": canonical_bytes(bundle.compatibility).decode()}

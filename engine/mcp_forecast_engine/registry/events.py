@@ -20,7 +20,7 @@ EVENT: Final[Table] = table_of(RegistryEventRow)
 EVENT_RECIPE: Final = "registry_event.v1"
 EventType = Literal[
     "BUNDLE_PUBLISHED", "BUNDLE_APPROVED", "BUNDLE_PROMOTED_ACTIVE", "BUNDLE_ROLLED_BACK", "BUNDLE_RETIRED",
-    "PROMOTION_REJECTED",
+    "PROMOTION_REJECTED", "BUNDLE_SIGNED",
 ]  # fmt: skip
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 MOVES: Final[tuple[EventType, ...]] = ("BUNDLE_PROMOTED_ACTIVE", "BUNDLE_ROLLED_BACK")  # what is ACTIVE changes
@@ -39,6 +39,7 @@ _MOVES: Final = (
 _FIRST: Final = (
     select(EVENT).where(*_OF_BUNDLE, EVENT.c.event_type == bindparam("the_type")).order_by(EVENT.c.seq).limit(1)
 )
+_SIGNATURES: Final = select(EVENT).where(*_OF_BUNDLE, EVENT.c.event_type == "BUNDLE_SIGNED").order_by(EVENT.c.seq)
 _APPROVALS: Final = (
     select(EVENT).where(*_OF_BUNDLE, *_IN_SCOPE, EVENT.c.event_type == "BUNDLE_APPROVED").order_by(EVENT.c.seq)
 )
@@ -142,6 +143,11 @@ def approvals(connection: Connection, scope: Scope, bundle: BundleRef) -> list[E
     """The approvals of a bundle in this scope, one of each actor."""
     rows = connection.execute(_APPROVALS, {**_bundle(bundle), **_scope(scope)}).mappings()
     return [read_event(row) for row in rows]
+
+
+def signatures(connection: Connection, bundle: BundleRef) -> list[Event]:
+    """The signatures of a bundle, one of each key; evidence names the key and the signature's digest."""
+    return [read_event(row) for row in connection.execute(_SIGNATURES, _bundle(bundle)).mappings()]
 
 
 def moves(connection: Connection, scope: Scope) -> list[tuple[EventType, BundleRef | None]]:

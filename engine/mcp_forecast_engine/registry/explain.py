@@ -144,4 +144,5 @@ LAWFUL: Final[dict[str, Callable[[Replay, Event], _Faults]]] = {
     "BUNDLE_ROLLED_BACK": _goes_back,
     "BUNDLE_RETIRED": _retires,
     "PROMOTION_REJECTED": _names,
+    "BUNDLE_SIGNED": _names,
 }

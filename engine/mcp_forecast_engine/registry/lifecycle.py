@@ -1,4 +1,4 @@
-"""Changes of the registry: publish, approve, promote, roll back, retire; each one event, in the caller's transaction.
+"""Changes of the registry: publish, sign, approve, promote, roll back, retire; each one event, one transaction.
 
 A change that already holds makes no second event. What is refused is raised before anything is written; a promotion
 that the policy rejects is an event of its own and a result, so that the record outlives the refusal.
@@ -6,10 +6,10 @@ that the policy rejects is an event of its own and a result, so that the record 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Final, Literal
 
 from sqlalchemy import Connection
 
@@ -76,6 +76,14 @@ def publish(connection: Connection, scope: Scope, bundle: Bundle, order: Order) 
     return Publication("ALREADY_PUBLISHED", present, _first(connection, "BUNDLE_PUBLISHED", bundle.ref))
 
 
+def sign(connection: Connection, scope: Scope, ref: BundleRef, order: Order, *, key: str, signature: str) -> Event:
+    """Enter the signature of a published bundle, once a key. signature: digest of its bytes. Raises NotFound."""
+    bundle = bundles.get(connection, ref)
+    same = (one for one in events.signatures(connection, ref) if one.evidence["key"] == key)
+    order = order.adding(key=key, signature=signature)
+    return next(same, None) or events.append(connection, "BUNDLE_SIGNED", scope, order, bundle.ref)
+
+
 def approve(connection: Connection, scope: Scope, ref: BundleRef, order: Order) -> Event:
     """Enter that an actor approves of a bundle in a scope, once. Raises NotFound, RegistryConflict."""
     bundle = bundles.get(connection, ref)
@@ -116,27 +124,40 @@ def rollback(
     to: BundleRef | None = None,
     retire_it: bool = False,
     expected_token: int | None = None,
+    verify: Callable[[Bundle], object] = lambda bundle: None,
 ) -> Change:
     """Go back to what was ACTIVE before, or to a named one of those; the scope is empty where there was nothing.
 
-    retire_it: the bundle that is rolled away from is never to be ACTIVE again. expected_token: as in promote. Raises
-    NotFound, RegistryConflict.
+    retire_it: the bundle that is rolled away from is never to be ACTIVE again. expected_token: as in promote. verify:
+    refuses a bundle that cannot answer, before it becomes ACTIVE. Raises NotFound, RegistryConflict, and what `verify`
+    raises.
     """
     now = active(connection, scope)
     if now.ref == to:
         return Change(scope, False, to, to, now.token)
     require_unmoved(connection, scope, now, expected_token)
-    history = history_of(events.moves(connection, scope))
-    if to is not None and to not in behind(history, partial(is_retired, connection)):
-        bundles.get(connection, to)
-        raise _not_behind(scope, to, behind(history, partial(is_retired, connection)))
+    target = way_back(connection, scope, to)
     if retire_it and now.ref is not None:
         _require_idle(connection, now.ref, but=scope)
-    target = to or next(behind(history, partial(is_retired, connection)), None)
+    if target is not None:
+        verify(bundles.get(connection, target))
     event = events.append(connection, "BUNDLE_ROLLED_BACK", scope, order, target, now.ref)
     move(connection, event)
     gone = retire(connection, scope, now.ref, order) if retire_it and now.ref is not None else None
     return Change(scope, True, target, now.ref, event.seq, (event, gone) if gone else (event,))
+
+
+def way_back(connection: Connection, scope: Scope, to: BundleRef | None = None) -> BundleRef | None:
+    """What a rollback of a scope goes back to: `to`, where it was ACTIVE before, else the nearest, None: nothing.
+
+    Raises NotFound, RegistryConflict.
+    """
+    history = history_of(events.moves(connection, scope))
+    ahead = list(behind(history, partial(is_retired, connection)))
+    if to is not None and to not in ahead:
+        bundles.get(connection, to)
+        raise _not_behind(scope, to, ahead)
+    return to or next(iter(ahead), None)
 
 
 def retire(connection: Connection, scope: Scope, ref: BundleRef, order: Order) -> Event:
@@ -181,9 +202,17 @@ def _first(connection: Connection, event_type: events.EventType, ref: BundleRef)
     if event is None:
         raise RegistryConflict(
             f"no event of the registry explains {ref}", reason="REGISTRY_EVENT_INVALID",
-            next_step="the database was changed by hand: restore a backup, and see mcp-forecast audit verify",
+            next_step=_BY_HAND,
+        )  # fmt: skip
+    if event.event_id != event.name_from_content():
+        raise RegistryConflict(
+            f"event {event.seq} about {ref} is not what it was: its content has another name than {event.event_id}",
+            reason="REGISTRY_EVENT_IMMUTABILITY_VIOLATION", allowed=event.name_from_content(), next_step=_BY_HAND,
         )  # fmt: skip
     return event
+
+
+_BY_HAND: Final = "the database was changed by hand: restore a backup, and see mcp-forecast audit verify"
 
 
 def _not_behind(scope: Scope, to: BundleRef, instead: Iterable[BundleRef]) -> RegistryConflict:

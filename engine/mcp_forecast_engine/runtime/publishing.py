@@ -29,6 +29,9 @@ _PENDING: Final = (
     .values(state="PUBLISH_PENDING", error=bindparam("why"))
     .returning(*RUN.c)
 )
+_GRANTED: Final = (
+    update(RUN).where(_OF_RUN, RUN.c.state == "PUBLISH_PENDING").values(error=bindparam("why")).returning(*RUN.c)
+)
 
 
 def published(connection: Connection, run_id: str) -> Run:
@@ -41,20 +44,61 @@ def published(connection: Connection, run_id: str) -> Run:
 
 def pending(connection: Connection, run_id: str, message: str) -> Run:
     """Say that the storage failed a publication; the same call tries it again. Raises NotFound, CorridorRefused."""
-    tried = attempts(get(connection, run_id)) + 1
-    error: dict[str, Any] = {
-        "reason": "StoreUnavailable", "disposition": "retryable", "message": message, "attempts": tried,
-        "next_step": f"make the storage work, then publish_bundle again: {MOST_ATTEMPTS - tried} attempts are left",
-    }  # fmt: skip
-    run = one(connection, _PENDING, the_run=run_id, why=canonical_bytes(error).decode())
+    before = get(connection, run_id)
+    require_attempt(before)  # others may have failed since this one was prepared
+    run = one(connection, _PENDING, the_run=run_id, why=_why(run_id, message, attempts(before) + 1))
     if run is None:
-        raise _invalid(get(connection, run_id), "PUBLISH_PENDING")
+        raise _invalid(before, "PUBLISH_PENDING")
     return run
+
+
+def grant_attempts(connection: Connection, run_id: str) -> Run:
+    """Let a publication that the storage failed be tried anew, as often as at first; nothing is trained again.
+
+    For an operator, once the storage is mended: who repeats a call in a loop must not have it. Raises NotFound,
+    CorridorRefused.
+    """
+    run = get(connection, run_id)
+    message = str((run.error or {}).get("message", ""))
+    granted = one(connection, _GRANTED, the_run=run_id, why=_why(run_id, message, 0))
+    if granted is None:
+        raise CorridorRefused(
+            "RETRY_NOT_PENDING", f"{run_id} is {run.state}: no publication of it waits to be tried again",
+            field="run_id", allowed="PUBLISH_PENDING",
+            next_step="list_runs with state PUBLISH_PENDING shows the runs that wait",
+        )  # fmt: skip
+    return granted
+
+
+def require_attempt(run: Run) -> None:
+    """Refuse a run whose publication failed as often as it may. Raises CorridorRefused."""
+    if attempts(run) >= MOST_ATTEMPTS:
+        raise CorridorRefused(
+            "PUBLISH_RETRY_EXHAUSTED", f"{MOST_ATTEMPTS} publications of {run.run_id} failed in the storage",
+            field="run_id", next_step=_mend(run.run_id, 0),
+        )  # fmt: skip
 
 
 def attempts(run: Run) -> int:
     """How often the publication of a run was tried and failed."""
     return 0 if run.state != "PUBLISH_PENDING" or run.error is None else int(run.error.get("attempts", 0))
+
+
+def _why(run_id: str, message: str, tried: int) -> str:
+    error: dict[str, Any] = {
+        "reason": "StoreUnavailable", "disposition": "retryable", "message": message, "attempts": tried,
+        "next_step": _mend(run_id, MOST_ATTEMPTS - tried),
+    }  # fmt: skip
+    return canonical_bytes(error).decode()
+
+
+def _mend(run_id: str, left: int) -> str:
+    if left:
+        return f"make the storage work, then publish_bundle again: {left} attempts are left"
+    return (
+        f"make the storage work; then an operator grants {MOST_ATTEMPTS} more attempts with "
+        f"`mcp-forecast bundles retry {run_id}`, and publish_bundle works again: nothing is trained again"
+    )
 
 
 def _invalid(run: Run, state: str) -> CorridorRefused:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, String, bindparam, select
@@ -24,10 +25,12 @@ from mcp_forecast_engine.store.named_artifacts import DATASET as DATASET_FILE
 Read = Callable[[], AbstractContextManager[Connection]]
 FORECAST_DATASET: Final = "forecast_dataset"
 INFERENCE: Final = "inference_run"
+REQUEST: Final = "train_request"
 MOST_FILES: Final = 100  # of one run
+MOST_REQUESTS: Final = 20  # of one run, the first
 # Documents that have an id of their own in them, which no row knows: what they are, by the beginning of the id.
 _NAMED_BY_CONTENT: Final = {"dm": "dataset_manifest", "er": "eval_report"}
-_REQUEST: Final = "train_build_request"
+_DOCUMENT: Final = "train_build_request"
 
 _PLANNED: Final = (
     select(RUN_ROW.c.run_id)
@@ -89,13 +92,13 @@ def _around(read: Read, documents: Documents, ref: str, touched: str) -> tuple[l
 
 
 def _of_request(read: Read, documents: Documents, ref: str) -> tuple[list[Node], str]:
-    """The run that a request led to, from its request on: several requests may be one run, which quotes one."""
+    """The run that a request led to, and the request in it; one of very many that led there is the run itself."""
     with read() as connection:
         run_id = train_requests.run_of(connection, ref)
     if run_id is None:
         raise _unknown(ref)
     nodes, _ = _of_run(read, documents, run_id)
-    return nodes, next((node.name for node in nodes if stem(node.name) == _REQUEST), RUN)
+    return nodes, next((node.name for node in nodes if node.id == ref), RUN)
 
 
 def _planned(connection: Connection, ref: str) -> str:
@@ -139,11 +142,26 @@ def _of_bundle(read: Read, documents: Documents, bundle: Bundle) -> list[Node]:
 def _trained(read: Read, documents: Documents, run: Run) -> list[Node]:
     with read() as connection:
         left = named_artifacts.page(connection, wanted={"run_id": run.run_id}, limit=MOST_FILES)
+        asked = train_requests.of_run(connection, run.run_id, limit=MOST_REQUESTS)
     document: dict[str, Any] | None = None
     if run.finished:
         with suppress(ArtifactCorrupt):  # the rows still say what it was; a check of its bytes says that it is gone
             document = documents.of(run)
-    return trained(run, document, left)
+    return list(_with_requests(trained(run, document, left), asked))
+
+
+def _with_requests(nodes: Sequence[Node], asked: Sequence[str]) -> Iterator[Node]:
+    """The run with every request that led to it: they differ in who asked, so the run keeps the document of one."""
+    of = tuple(node.name for node in nodes if stem(node.name) == _DOCUMENT) or (DATASET,)
+    requests = [
+        Node(f"{REQUEST}.{place + 1}" if place else REQUEST, id=one, made_from=of) for place, one in enumerate(asked)
+    ]
+    for node in nodes:
+        if node.name == RUN:
+            yield replace(node, made_from=(*node.made_from, *(one.name for one in requests)))
+            yield from requests
+        else:
+            yield node
 
 
 def _about_dataset(read: Read, dataset_id: str, report: NamedArtifact | None = None) -> list[Node]:

@@ -43,36 +43,37 @@ def resolve(
     require_known_levels(levels)
     _require_same_data(serving, summary)
     _require_few(summary, explain)
-    read = bool(serving["needs_future"])
     asked = {
         "run_id": run_id, **served.asked, "dataset_id": dataset_id, "horizon": horizon, "levels": list(levels),
         "future_rows": len(future) if future else None, "explain": explain or None,
     }  # fmt: skip
-    identity = {
-        "model_run_id": trained.run_id,
-        "model_digest": serving["model"],
-        "training_document": trained.result,
-        "dataset_id": summary["dataset_id"],
-        "dataset_digest": summary["digest"],
-        "horizon": steps,
-        "levels": sorted(set(levels)),
-        "season_length": trained.plan["season_length"],
-        "preprocessing": trained.plan["preprocessing"],
-        "covariates": trained.plan["covariates"],
-        "future": artifacts.put(canonical_bytes(future)) if future and read else "",
-        **_holidays(trained),
-        **_labels(trained, summary),
-        **({"explain": True} if explain else {}),
-        **served.identity,
-    }
+    read = bool(serving["needs_future"])
+    said = artifacts.put(canonical_bytes(future)) if future and read else ""
+    wanted = {"horizon": steps, "levels": sorted(set(levels)), "future": said, **({"explain": True} if explain else {})}
     return pin_plan(
         asked={name: value for name, value in asked.items() if value is not None},
-        identity=identity,
+        identity={**_pinned(trained, summary, serving["model"]), **wanted, **served.identity},
         series_count=summary["series_count"],
         warnings=(*gate_warnings(document), *_warnings(trained, summary)),
         served_by=served.to_dict(),
         remarks=(UNREAD_FUTURE,) if future and not read else (),
     )
+
+
+def _pinned(trained: Run, summary: dict[str, Any], model: str) -> dict[str, Any]:
+    """What a forecast is made of, whatever is asked of it: the model, the data, and what is done to the data."""
+    return {
+        "model_run_id": trained.run_id,
+        "model_digest": model,
+        "training_document": trained.result,
+        "dataset_id": summary["dataset_id"],
+        "dataset_digest": summary["digest"],
+        "season_length": trained.plan["season_length"],
+        "preprocessing": trained.plan["preprocessing"],
+        "covariates": trained.plan["covariates"],
+        **_holidays(trained),
+        **_labels(trained, summary),
+    }
 
 
 def _require_within(steps: int, serving: dict[str, Any]) -> None:

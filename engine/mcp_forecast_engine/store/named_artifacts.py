@@ -30,6 +30,7 @@ BUNDLE: Final = "bundle.json"
 COSTS: Final = "costs"  # the step of a training that keeps what was measured
 STEP_NAMES: Final = {
     "preprocess": "preprocessing.json", "evaluate": "evaluation.json", "train": "model.onnx", "refer": "model.json",
+    "weigh": "weights.safetensors", "author": "model.mlpackage.zip", "attest": "coreml_receipt.json",
     COSTS: "costs.json", "manifest": "dataset_manifest.json", "config": "training_config.json",
     "governance": "governance_profile.json", "plan": "resolved_plan.json", "request": "train_build_request.json",
     "predict": "predictions.parquet",
@@ -38,8 +39,8 @@ STEP_NAMES: Final = {
     "gate": "gate_receipt.json",
 }  # fmt: skip
 _MEDIA: Final = {
-    "json": "application/json", "onnx": "application/onnx", "npz": "application/zip",
-    "parquet": "application/vnd.apache.parquet",
+    "json": "application/json", "onnx": "application/onnx", "npz": "application/zip", "zip": "application/zip",
+    "parquet": "application/vnd.apache.parquet", "safetensors": "application/vnd.safetensors",
 }  # fmt: skip
 
 Position = tuple[float, str, str, str]  # created_at, owner, name, detail of the last one of a page

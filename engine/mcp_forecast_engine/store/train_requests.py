@@ -13,6 +13,12 @@ TRAIN_REQUEST: Final[Table] = table_of(TrainRequestRow)
 # The PostgreSQL construct compiles for SQLite too (the other way round it does not).
 _INSERT: Final = insert(TRAIN_REQUEST).on_conflict_do_nothing()
 _RUN_OF: Final = select(TRAIN_REQUEST.c.run_id).where(TRAIN_REQUEST.c.train_request_id == bindparam("the_request"))
+_OF_RUN: Final = (
+    select(TRAIN_REQUEST.c.train_request_id)
+    .where(TRAIN_REQUEST.c.run_id == bindparam("the_run"))
+    .order_by(TRAIN_REQUEST.c.asked_at, TRAIN_REQUEST.c.train_request_id)
+    .limit(bindparam("at_most"))
+)
 
 
 def record(
@@ -37,3 +43,8 @@ def run_of(connection: Connection, train_request_id: str) -> str | None:
     """The run that a request led to; None for a request that was never made here."""
     found = connection.execute(_RUN_OF, {"the_request": train_request_id}).scalar()
     return None if found is None else str(found)
+
+
+def of_run(connection: Connection, run_id: str, *, limit: int) -> list[str]:
+    """The requests that led to a run, by id, the first that was made first: one for everybody who asked."""
+    return list(connection.execute(_OF_RUN, {"the_run": run_id, "at_most": limit}).scalars())
