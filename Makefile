@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := .demo
+# Test files side by side: most of them wait for a server or a worker they started.
+TESTERS ?= 3
 
 .PHONY: demo test lint torture benchmarks forecasting contracts wheel clean
 .DELETE_ON_ERROR:
@@ -15,7 +17,7 @@ test: $(VENV)/.installed ## Everything that must hold: lint, types, layers, test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

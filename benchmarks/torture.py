@@ -41,7 +41,7 @@ def parts() -> Iterator[Part]:
         ("calls", "Generated calls: every one answered, typed, in time, on record"),
         ("audit", "A log that proves itself: what was tampered with is found"),
         ("flood", "A flood from one caller beside the normal use of another"),
-        ("leaks", "Thirty ways to let the future into a training: each fails by its guard, honest ones pass"),
+        ("leaks", "34 ways to let the future into a training: each fails by its guard, honest ones pass"),
         ("faults", "A full disk, a home that cannot be written, a database that goes and comes back"),
     ):
         if (HERE / f"torture_{name}.py").exists():

@@ -1,4 +1,4 @@
-"""Thirty ways to let the future into a training: does each run fail by its guard, and lead to nothing?
+"""34 ways to let the future into a training: does each run fail by its guard, and lead to nothing?
 
     python benchmarks/torture_leaks.py [--only MUTANT] [--only MUTANT]
 
@@ -42,6 +42,7 @@ def _alarms(ended: Any) -> list[str]:
 
 
 def main() -> int:
+    """Try each leak and then the honest trainings; 0 where all went as it should, else 1."""
     from leaking_runs import HONEST, LISTED, leaked, trained
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

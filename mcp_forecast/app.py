@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
@@ -21,14 +20,14 @@ from mcp_forecast.calls.limits import Limits
 from mcp_forecast.calls.pipeline import Trail
 from mcp_forecast.calls.quotas import Quotas
 from mcp_forecast.calls.tool import Tool
+from mcp_forecast.governance import profiles_of
 from mcp_forecast.home import processes
 from mcp_forecast.home.opening import open_home
 from mcp_forecast.home.sealing import Sealer
-from mcp_forecast.settings import PREFIX, Settings, child_environment
+from mcp_forecast.settings import Settings, child_environment
 from mcp_forecast.tools import TOOLS
 from mcp_forecast_audit import log as audit_log
 from mcp_forecast_engine.engine import Engine
-from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
 from mcp_forecast_engine.ports import Milestone
 from mcp_forecast_engine.runtime.process import host_name, spawn
@@ -154,7 +153,7 @@ def open_app(settings: Settings, clock: Callable[[], float] | None = None) -> Ap
     try:
         log.info("home %s: %s %s", settings.home, database.kind, database.report())
         policy = load_policy(DEFAULT_POLICY.read_bytes())
-        return App(settings, database, build_engine(settings, database, _profiles(settings)), policy, clock)
+        return App(settings, database, build_engine(settings, database, profiles_of(settings)), policy, clock)
     except BaseException:
         database.close()
         raise
@@ -170,23 +169,6 @@ def build_engine(
         database, artifacts, wall_limit_s=settings.wall_limit_s, pretrained=folder, cores=_cores(),
         signing=settings.signing, governance=profiles,
     )  # fmt: skip
-
-
-def _profiles(settings: Settings) -> Mapping[str, GovernanceProfile] | None:
-    """The profiles that trainings may name; None: those of the engine, read when the first one is named."""
-    if not settings.governance:
-        return None
-    from mcp_forecast_engine.factory.governance import with_operators
-
-    file = Path(settings.governance)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise CorridorRefused(
-            "GOVERNANCE_PROFILE_INVALID", f"{file} cannot be read: {error.strerror}", field=f"{PREFIX}GOVERNANCE",
-            next_step=f"let {PREFIX}GOVERNANCE name a JSON file that may be read, or unset it",
-        ) from error  # fmt: skip
-    return with_operators(data, file=str(file))
 
 
 def _cores() -> int:

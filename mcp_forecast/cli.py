@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import mcp_forecast
-from mcp_forecast.settings import PREFIX, SettingInvalid, process_settings, shown_settings
+from mcp_forecast.settings import PREFIX, SettingInvalid, Settings, process_settings, shown_settings
 
 if TYPE_CHECKING:
     import argparse
@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parsed(arguments: Sequence[str]) -> int:
-    asked = _parser().parse_args(arguments)
+    import argparse
+
+    asked = _parser().parse_args(arguments, argparse.Namespace(typed=tuple(arguments)))
     command: Callable[[argparse.Namespace], int] = asked.command
     return command(asked)
 
@@ -138,20 +140,42 @@ def _forecast(asked: argparse.Namespace) -> int:
         plot=asked.plot,
         csv=asked.csv,
         json=asked.json,
+        typed=asked.typed,
     )
     return forecast_command(request, settings, Console(highlight=False), Console(stderr=True, highlight=False))
 
 
 def _serve(asked: argparse.Namespace | None = None) -> int:
-    from mcp_forecast.mcp.stdio_door import serve_stdio
+    def serve(settings: Settings) -> int:
+        from mcp_forecast.mcp.stdio_door import serve_stdio
 
-    serve_stdio(process_settings())
+        serve_stdio(settings)
+
+    return _behind_door(serve)
 
 
 def _http(asked: argparse.Namespace) -> int:
-    from mcp_forecast.http.server import serve_http
+    def serve(settings: Settings) -> int:
+        from mcp_forecast.http.server import serve_http
 
-    return serve_http(process_settings())
+        return serve_http(settings)
+
+    return _behind_door(serve)
+
+
+def _behind_door(serve: Callable[[Settings], int]) -> int:
+    """Serve, unless the operator's governance file is wrong: behind a door only callers would hear of it."""
+    settings = process_settings()
+    if settings.governance:
+        from mcp_forecast.commands.refused import refused
+        from mcp_forecast.governance import profiles_of
+        from mcp_forecast_engine.errors import EngineError
+
+        try:
+            profiles_of(settings)
+        except EngineError as error:
+            return refused(error)
+    return serve(settings)
 
 
 def _connect(asked: argparse.Namespace) -> int:

@@ -99,7 +99,7 @@ def error_body(error: Exception, *, correlation_id: str, effect: bool = True) ->
             CODE_OF_REASON.get(reason, code), error.message, field=error.field, allowed=error.allowed,
             next_step=error.next_step, details={"reason": reason, **error.details},
         )  # fmt: skip
-        return made | ({"disposition": REASONS[reason].disposition} if reason in REASONS else {})
+        return made | ({"disposition": error.disposition} if isinstance(error, engine.CorridorRefused) else {})
     log.error("unexpected fault %s", correlation_id, exc_info=error)
     made = body("INTERNAL", "an unexpected fault of the server", details={"correlation_id": correlation_id})
     advice = "call again; if it fails again, report correlation_id"
@@ -133,7 +133,7 @@ def body(
     meaning = ERRORS[code]
     if retry_after_s is None and meaning.disposition == "retryable" and meaning.category != "limit":
         retry_after_s = RETRY_AFTER_S
-    texts = None if allowed is None else _texts(allowed)
+    texts = None if allowed is None else texts_of(allowed)
     if texts is not None and len(texts) > MOST_ALLOWED:
         texts = [*texts[:MOST_ALLOWED], f"… and {len(texts) - MOST_ALLOWED} more"]
     made = {
@@ -150,7 +150,7 @@ def body(
     return {name: value for name, value in made.items() if value is not None}
 
 
-def _texts(allowed: Any) -> list[str]:
+def texts_of(allowed: Any) -> list[str]:
     """What is allowed as a list of texts: clients want one type, and whoever reads it wants words."""
     if isinstance(allowed, Mapping):
         if {"minimum", "maximum"} <= allowed.keys():

@@ -86,20 +86,19 @@ def trust_report(trust: Document) -> RenderableType:
     return Group(_heading("Trust: ").append(word, style=style), Text(f"  {meaning}"), *lines, *notes)
 
 
-def gate_report(gate: Document, *, after: str = "") -> RenderableType:
-    """What the gate says: PASS, or FAIL with each rule that was broken and what to try; and what to do now.
+def gate_report(gate: Document) -> RenderableType:
+    """What the gate says: PASS, or FAIL with each rule that was broken and what to try.
 
-    gate: of the short form of a training's result, which names the rules that failed. after: what the reader types.
+    gate: of the short form of a training's result, which names the rules that failed.
     """
     head, profile = _heading("Gate: "), f"the profile {gate['profile']!r}"
-    todo = [Text(f"  next: {after}", style="dim")] if after else []
     if gate["decision"] == "PASS":
         meaning = Text(f"  It keeps every rule of {profile}: it may be published as a bundle, and answer for others.")
-        return Group(head.append("PASS", style="bold green"), meaning, *todo)
+        return Group(head.append("PASS", style="bold green"), meaning)
     lines = [Text(f"  • {_sentence(told_rule(rule))}") for rule in gate["rules"]]
     notes = [Text(f"  to try: {gate['refinement']['change']}", style="dim")] if "refinement" in gate else []
     meaning = Text(f"  It may be looked at, never published: it breaks a rule of {profile}.")
-    return Group(head.append("FAIL", style="bold red"), meaning, *lines, *notes, *todo)
+    return Group(head.append("FAIL", style="bold red"), meaning, *lines, *notes)
 
 
 def covariate_gain(training: Document) -> str:

@@ -54,7 +54,7 @@ class Settings:
     pretrained: str = _setting("", "folder with a sub-folder per pretrained model that runs may use; default: none")  # type: ignore[assignment]
     governance: str = _setting("", "JSON file with governance profiles of your own; default: the built-in ones")  # type: ignore[assignment]
     signing_key: str = _setting("", "file of the private key (PEM, elliptic curve) that signs bundles; default: none")  # type: ignore[assignment]
-    signed_by: str = _setting("", "file of the public key that must have signed a bundle that answers; default: none")  # type: ignore[assignment]
+    signed_by: str = _setting("", "file of the public key without whose signature no bundle answers; default: none")  # type: ignore[assignment]
     http_host: str = _setting("127.0.0.1", "address the HTTP door binds to")  # type: ignore[assignment]
     http_port: int = _setting(8765, "port of the HTTP door")  # type: ignore[assignment]
     crash_at: str = _setting("", "fault injection for tests: the process kills itself at this named step")  # type: ignore[assignment]

@@ -24,6 +24,7 @@ from mcp_forecast.calls.pipeline import call as pipeline_call
 from mcp_forecast.settings import Settings, read_settings
 from mcp_forecast_audit.tables import EntryRow
 from mcp_forecast_audit.tree import leaf_hash
+from mcp_forecast_contracts.contract import EVERY_TOOL
 
 AGENT = Caller("agent", frozenset({"forecast:read", "forecast:write", "registry:read", "registry:write"}), "test")
 Answer = dict[str, Any]
@@ -40,8 +41,14 @@ class Desk:
         self.app, self.portal = app, portal
 
     def call(self, tool: str, arguments: object = None, caller: Caller = AGENT) -> Answer:
-        """One call through the pipeline, from any thread."""
-        return self.portal.call(pipeline_call, self.app, tool, arguments, caller)
+        """One call through the pipeline, from any thread; what refuses it is a code that its contract lists."""
+        answer = self.portal.call(pipeline_call, self.app, tool, arguments, caller)
+        assert answer["ok"] or answer["error"]["code"] in self._codes(tool), answer
+        return answer
+
+    def _codes(self, tool: object) -> tuple[str, ...]:
+        known = self.app.tools.get(tool) if isinstance(tool, str) else None
+        return (*EVERY_TOOL, *(("UNKNOWN_TOOL",) if known is None else known.contract.errors))
 
     def log(self, last: str) -> list[dict[str, Any]]:
         """The audit log once its last entry has this code; entries of reads come at most 0.1 s after their answer."""

@@ -98,20 +98,22 @@ class Engine:
     def plan_inference(self, source: Source | None = None, **asked: Any) -> InferencePlan:
         """Pin a forecast request (arguments of `serving.request.resolve`).
 
-        source: where its model comes from; None: the run that `run_id` names. All files of a bundle are checked.
+        source: where its model comes from; None: the run that `run_id` names. All files of a bundle are
+        checked, and its signature where one is required.
 
         Raises NotFound, RunNotReady, RunFailed, BundleIncompatible, CorridorRefused.
         """
-        from mcp_forecast_engine.serving.request import resolve
+        from mcp_forecast_engine.serving.request import require_known_levels, resolve
         from mcp_forecast_engine.serving.served import BY_RUN, find, needs_of
 
+        require_known_levels(asked["levels"])
         with self._database.read() as connection:
             data = asked["dataset_id"] and datasets.summary(connection, asked["dataset_id"])
             needs = needs_of(asked["horizon"], asked["levels"], data or None)
             served = BY_RUN if source is None else find(connection, source, needs)
             trained = self.run(connection, asked["run_id"] if served.bundle is None else served.bundle.run_id)
         if served.bundle is not None:
-            self.shelf.require_whole(served.bundle)
+            self.shelf.require_sound(served.bundle)
         document = self.documents.trained(trained)
         with self._database.read() as connection:
             summary = data or datasets.summary(connection, trained.plan["dataset_id"])

@@ -108,7 +108,10 @@ RETRYABLE_REASONS: Final = frozenset({
 
 
 class CorridorRefused(EngineError):
-    """A request or a document of the model factory breaks a rule; `reason` is one of `factory.taxonomy.REASONS`."""
+    """A request or a document of the model factory breaks a rule; `reason` is one of `factory.taxonomy.REASONS`.
+
+    terminal: a repeat cures nothing, whatever its reason says: a name that nobody knows is no document that is gone.
+    """
 
     def __init__(
         self,
@@ -119,8 +122,10 @@ class CorridorRefused(EngineError):
         allowed: Any = None,
         next_step: str | None = None,
         details: Mapping[str, Any] | None = None,
+        terminal: bool = False,
     ) -> None:
         super().__init__(message, field=field, allowed=allowed, next_step=next_step, reason=reason, details=details)
+        self.disposition = "retryable" if reason in RETRYABLE_REASONS and not terminal else "terminal"
 
 
 class RegistryConflict(EngineError):

@@ -17,7 +17,7 @@ _FAILED = 1
 
 def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `bundles export` and `bundles verify`."""
-    text = "write every file of a bundle, and its signature, into an empty folder"
+    text = "write every file of a bundle, and its signature, into a new folder"
     export = actions.add_parser("export", help=text, description=text)
     export.add_argument("folder", type=Path, metavar="DIR")
     export.add_argument("bundle_id", metavar="BUNDLE_ID")
@@ -39,8 +39,8 @@ def _export(asked: argparse.Namespace) -> int:
     from mcp_forecast_engine.errors import EngineError
 
     folder: Path = asked.folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        return refused(f"{folder} is not empty\n  name a folder that is not there yet")
+    if folder.exists():
+        return refused(f"{folder} is there already\n  name a folder that is not")
     try:
         bundle, signed = _exported(folder, asked.bundle_id, asked.version)
     except EngineError as error:
@@ -58,7 +58,7 @@ def _exported(folder: Path, bundle_id: str, version: str | None) -> tuple[Bundle
     from mcp_forecast_engine.registry import bundles
 
     settings = process_settings()
-    database = open_existing(settings)
+    database = open_existing(settings, migrating=False)
     try:
         shelf = build_engine(settings, database).shelf
         with database.read() as connection:
@@ -70,22 +70,29 @@ def _exported(folder: Path, bundle_id: str, version: str | None) -> tuple[Bundle
 
 def _verify(asked: argparse.Namespace) -> int:
     from mcp_forecast_engine.errors import CorridorRefused, EngineError
-    from mcp_forecast_engine.factory.bundle_folder import SIGNATURE, check_folder
-    from mcp_forecast_engine.factory.signing import invalid, require_signed
+    from mcp_forecast_engine.factory.bundle_file import SIGNATURE
+    from mcp_forecast_engine.factory.bundle_folder import check_folder
+    from mcp_forecast_engine.factory.signing import key_of, missing, require_signed
 
     key = asked.public_key or process_settings().signing.required
+    try:
+        if key is not None:
+            key_of(key)
+    except CorridorRefused as error:  # the key, or what reads it: no word about the bundle
+        return refused(error)
     try:
         bundle: dict[str, Any] = check_folder(asked.folder)
         if key is not None:
             signature = asked.folder / SIGNATURE
             if not signature.exists():
-                raise invalid(f"{asked.folder} has no {SIGNATURE}")
+                raise missing(f"{asked.folder} has no {SIGNATURE}")
             require_signed(asked.folder, signature.read_bytes(), key)
     except CorridorRefused as error:
         refused(error)
         return _FAILED
     except (EngineError, OSError) as error:
         return refused(error)
-    told = "the signature was not checked: name a --public-key" if key is None else f"signed by {key}"
-    print(f"{bundle['bundle_id']}@{bundle['version']}: {len(bundle['files'])} files as they were packaged; {told}")
+    unsigned = "files as bundle.json lists them; the signature was not checked: name a --public-key"
+    told = unsigned if key is None else f"files as they were packaged; signed by {key}"
+    print(f"{bundle['bundle_id']}@{bundle['version']}: {len(bundle['files'])} {told}")
     return 0

@@ -6,13 +6,18 @@ import argparse
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from mcp_forecast.commands.bundle_files import add_actions
 from mcp_forecast.settings import process_settings
 
+if TYPE_CHECKING:
+    from mcp_forecast.commands.forecast import Desk
+
 Document = dict[str, Any]
 REJECTED: Final = 1
+_LINES: Final = 20  # of a listing, as its contract says
 _SCOPE: Final = ("environment", "mode", "slot", "tenant")
 _OF_CALL: Final = (
     *_SCOPE, "run_id", "bundle_id", "version", "state", "view", "to", "retire", "expected_token", "reason", "limit",
@@ -83,15 +88,29 @@ def _called(asked: argparse.Namespace) -> int:
     try:
         app = open_app(process_settings())
         try:
-            result, _ = anyio.run(Desk(app, Console(stderr=True)).call, asked.tool, arguments)
+            result, warnings = anyio.run(partial(_answered, Desk(app, Console(stderr=True)), asked.tool, arguments))
         finally:
             app.close()
     except Refused as error:
         return refused(f"{error}\n  {error.error['next_step']}")
     except EngineError as error:
         return refused(error)
-    print(json.dumps(result) if asked.json else "\n".join(_SHOWN[asked.tool](result)))
+    if asked.json:
+        print(json.dumps(result))
+    else:
+        print(*_SHOWN[asked.tool](result, arguments), *(f"  warning: {text}" for text in warnings), sep="\n")
     return REJECTED if result.get("status") in ("REJECTED", "PUBLISH_PENDING") else 0
+
+
+async def _answered(desk: Desk, tool: str, arguments: Document) -> tuple[Document, list[str]]:
+    """A tool's answer; of a listing as many pages as it takes, for nobody here has a cursor."""
+    result, warnings = await desk.call(tool, arguments)
+    name = arguments.get("view", "bundles")
+    while tool == "list_bundles" and result["has_more"] and len(result[name]) < arguments.get("limit", _LINES):
+        left = {"limit": arguments.get("limit", _LINES) - len(result[name]), "cursor": result["next_cursor"]}
+        page, _ = await desk.call(tool, {**arguments, **left})
+        result = {**page, name: [*result[name], *page[name]]}
+    return result, warnings
 
 
 def _retry_granted(asked: argparse.Namespace) -> int:
@@ -108,9 +127,10 @@ def _retry_granted(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _listed(result: Document) -> list[str]:
+def _listed(result: Document, asked: Document) -> list[str]:
     lines = [
-        f"{one['bundle_id']}@{one['version']}  {one['state']}  {one['run_id']}  {one['published_at']}"
+        f"{one['bundle_id']}@{one['version']}  {one['state']}  {one['run_id']}  {one['published_at']}  "
+        f"{one.get('profile', '')}  {one.get('verdict', '')}".rstrip()
         for one in result.get("bundles", ())
     ]
     lines += [
@@ -122,21 +142,32 @@ def _listed(result: Document) -> list[str]:
         f"{one['scope']}: {one.get('bundle', 'nothing')} is ACTIVE (token {one['token']})" for one in result["active"]
     ]
     more = ["there are more: --limit, or list_bundles with its cursor"] if result["has_more"] else []
-    return [*(lines or ["nothing is published yet"]), *more, *actives]
+    filters = ", ".join(f"{name} {value}" for name, value in asked.items() if name not in ("limit", "view"))
+    nothing = f"nothing fits: {filters}" if filters else "nothing is published yet"
+    return [*(lines or [nothing]), *more, *actives]
 
 
-def _published(result: Document) -> list[str]:
-    named = f"{result['bundle_id']}@{result['version']}" if "bundle_id" in result else result["error"]
-    return [f"{result['status']}: {named}", f"  {result['next_step']}"]
+def _published(result: Document, asked: Document) -> list[str]:
+    if "bundle_id" not in result:
+        again = f"mcp-forecast bundles publish {result['run_id']}"
+        left = f"{result['attempts_left']} attempts are left"
+        told = result["next_step"] if not result["attempts_left"] else f"make the storage work, then {again}: {left}"
+        return [f"{result['status']}: {result['error']}", f"  {told}"]
+    bundle = f"{result['bundle_id']} --version {result['version']}"
+    return [
+        f"{result['status']}: {result['bundle_id']}@{result['version']}",
+        f"  mcp-forecast bundles promote {bundle} --reason '…'",
+        "  lets it answer; bundles list tells the scope's token",
+    ]
 
 
-def _moved(result: Document) -> list[str]:
+def _moved(result: Document, asked: Document) -> list[str]:
     why = f": {', '.join(result['reason_codes'])}" if "reason_codes" in result else ""
     now = f"{result['scope']}: {result.get('active', 'nothing')} is ACTIVE (token {result['token']})"
     return [f"{result['status']}{why}", now, f"  {result['next_step']}"]
 
 
-_SHOWN: Final[Mapping[str, Callable[[Document], list[str]]]] = {
+_SHOWN: Final[Mapping[str, Callable[[Document, Document], list[str]]]] = {
     "list_bundles": _listed,
     "publish_bundle": _published,
     "promote_bundle": _moved,

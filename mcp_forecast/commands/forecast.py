@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,7 +47,7 @@ _OPTIONS: Final = {
 class ForecastRequest:
     """What the person asked for. known, past: covariates known ahead, or for the past only; target_only: leave all out.
 
-    levels: intervals in per cent; none: the usual ones.
+    levels: intervals in per cent; none: the usual ones. typed: the words of the command line, `forecast` first.
     """
 
     file: Path
@@ -64,6 +65,7 @@ class ForecastRequest:
     plot: Path | None = None
     csv: Path | None = None
     json: bool = False
+    typed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,10 @@ async def _answers(desk: Desk, request: ForecastRequest, say: Callable[..., None
         training, needed = await train(target_only=True), []
     say(report.tried_report(training["result"]))
     say(report.trust_report(training["result"]["trust"]))
-    say(report.gate_report(training["result"]["gate"], after=_after_gate(training)))
+    say(report.gate_report(training["result"]["gate"]))
+    if typed_next := _after_gate(training, request.typed):
+        # To be copied as it stands: a command that the width of a terminal breaks is two.
+        say(Text(f"  next: {typed_next}", style="dim"), soft_wrap=True)
     if future is not None and not needed:
         say(report.warning_lines(["the chosen model reads no covariates, so the rows of --future were not used"]))
     ahead: Document = {"run_id": training["run_id"], **({"future": future} if needed and future else {})}
@@ -251,13 +256,15 @@ def _retraining(training: Document, known_steps: int) -> Text:
     )
 
 
-def _after_gate(training: Document) -> str:
+def _after_gate(training: Document, typed: tuple[str, ...]) -> str:
     """What the person types next: publish what passed, or train as the gate proposes; empty where it proposes none."""
     gate = training["result"]["gate"]
     if gate["decision"] == "PASS":
-        return f"mcp-forecast bundles publish {training['run_id']}; then bundles promote, with the id that it prints"
+        return f"mcp-forecast bundles publish {training['run_id']}"
     call = gate.get("refinement", {}).get("next_call")
-    return "" if call is None else f"the same command with --budget {call['arguments']['budget']}"
+    if call is None:
+        return ""
+    return shlex.join(("mcp-forecast", *typed, "--budget", call["arguments"]["budget"]))  # the last --budget counts
 
 
 def _log_file(settings: Settings) -> Path:
@@ -292,5 +299,5 @@ def _in_options(text: str) -> str:
     return re.sub(r"`(\w+)(?:=(\w+))?`", typed, text)
 
 
-def _quiet(*_: object) -> None:
+def _quiet(*_: object, **__: object) -> None:
     """With --json nothing but the document is printed."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def opened_log(settings: Settings) -> Iterator[tuple[Read, str]]:
     """Lend how to read this home's log, and the home's id. Raises StoreUnavailable, HomeNewer; makes no home."""
     from mcp_forecast.home.read_only import reading
-    from mcp_forecast.home.schema import REVISION, revision_in, revision_of
+    from mcp_forecast.home.schema import require_schema, revision_in, revision_of
     from mcp_forecast.home.sealing import home_id_of
     from mcp_forecast_engine.store.address import is_postgres
     from mcp_forecast_engine.store.database import open_database
@@ -26,27 +26,15 @@ def opened_log(settings: Settings) -> Iterator[tuple[Read, str]]:
         database = open_database(settings.address)
         try:
             with database.read() as connection:
-                _require_log(settings, revision_in(connection), REVISION)
+                require_schema(settings.home, revision_in(connection))
                 home_id = home_id_of(connection)
             yield database.read, home_id
         finally:
             database.close()
         return
     file = Path(settings.address)
-    _require_log(settings, revision_of(file), REVISION)
+    require_schema(settings.home, revision_of(file))
     with reading(file) as read:
         with read() as connection:
             home_id = home_id_of(connection)
         yield read, home_id
-
-
-def _require_log(settings: Settings, found: str | None, expected: str) -> None:
-    from mcp_forecast_engine.errors import StoreUnavailable
-
-    if found is None:
-        raise StoreUnavailable(f"there is no log in {settings.home}", next_step="name the home with MCP_FORECAST_HOME")
-    if found != expected:
-        raise StoreUnavailable(
-            f"the log in {settings.home} has the older schema {found}",
-            next_step="start a server of this home once, or run mcp-forecast migrate",
-        )

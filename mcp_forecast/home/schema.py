@@ -44,6 +44,20 @@ def revision_of(database: Path) -> str | None:
     return None if row is None else _known(str(row[0]))
 
 
+def require_schema(home: Path, found: str | None) -> None:
+    """Refuse to look at a home of another schema than this version's: who only reads does not migrate.
+
+    found: the revision it has, None: none. Raises StoreUnavailable.
+    """
+    if found is None:
+        raise StoreUnavailable(f"there is no log in {home}", next_step="name the home with MCP_FORECAST_HOME")
+    if found != REVISION:
+        raise StoreUnavailable(
+            f"the rows of {home} have the older schema {found}",
+            next_step="start a server of this home once, or run mcp-forecast migrate",
+        )
+
+
 def migrate(home: Path, address: Address = "", *, owner: str = "", to: str = REVISION) -> str | None:
     """Bring a home's schema to a revision, up or down, and return the one it had (None: nothing yet).
 

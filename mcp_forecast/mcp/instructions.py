@@ -28,5 +28,5 @@ Rules
   first answer is replayed. Other arguments need a new key.
 - An error carries code, disposition and next_step. retryable: wait retry_after_s, then repeat. terminal: change the
   named field as `allowed` says. outcome_unknown: repeat only with the same key.
-- The same training request is the same run. Use ids exactly as returned.
+- The same training request is the same run while the same bundle is ACTIVE in its scope. Use ids exactly as returned.
 """

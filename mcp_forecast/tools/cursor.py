@@ -16,6 +16,11 @@ ROW: Final[TypeAdapter[int]] = TypeAdapter(Annotated[int, Field(strict=True, ge=
 RUN_POSITION: Final[TypeAdapter[tuple[float, str]]] = TypeAdapter(tuple[float, str])
 
 
+def listing_of(listing: str, /, **filters: object) -> str:
+    """The name of a listing with what it is filtered by, as a refusal of another one's cursor tells it."""
+    return " ".join([listing, *(f"{name}={value}" for name, value in filters.items() if value is not None)])
+
+
 def make_cursor(kind: str, position: Any) -> str:
     """An opaque cursor for a position (any JSON value) in a listing of this kind."""
     return base64.urlsafe_b64encode(json.dumps([kind, position]).encode()).decode().rstrip("=")
@@ -34,4 +39,4 @@ def read_cursor(kind: str, cursor: str | None, shape: TypeAdapter[P]) -> P | Non
             return shape.validate_python(position)
     except (binascii.Error, ValueError, TypeError, RecursionError):
         pass  # not ours either: the same answer
-    raise Refusal("CURSOR_INVALID", f"this cursor was not made by this listing ({kind})", field="cursor")
+    raise Refusal("CURSOR_INVALID", f"this cursor was not made by this listing: {kind}", field="cursor")

@@ -23,7 +23,10 @@ def read_allowed(path: str, roots: Sequence[Path]) -> tuple[bytes, str]:
             raise _unreadable(path, "its name does not say that it is CSV or Parquet", allowed=list(ENDINGS))
         handle = os.open(resolved, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise _unreadable(path, f"there is no such file below {', '.join(str(root) for root in roots)}") from error
+        raise _unreadable(
+            path, "there is no such file below the allowed folders",
+            next_step="check the name; relative paths start at an allowed folder",
+        ) from error  # fmt: skip
     except OSError as error:
         raise _unreadable(path, str(error.strerror)) from error
     try:
@@ -38,9 +41,10 @@ def read_allowed(path: str, roots: Sequence[Path]) -> tuple[bytes, str]:
         os.close(handle)
 
 
-def _unreadable(path: str, why: str, *, allowed: list[str] | None = None) -> Refusal:
+def _unreadable(path: str, why: str, *, allowed: list[str] | None = None, next_step: str | None = None) -> Refusal:
     shown = path if len(path) <= 200 else f"{path[:200]}…"
-    return Refusal("FILE_UNREADABLE", f"{shown!r} cannot be read: {why}", field="path", allowed=allowed)
+    message = f"{shown!r} cannot be read: {why}"
+    return Refusal("FILE_UNREADABLE", message, field="path", allowed=allowed, next_step=next_step)
 
 
 def _resolve(path: str, roots: Sequence[Path]) -> Path:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
 from mcp_forecast.calls.tool import Call, Outcome, Tool
-from mcp_forecast.tools.cursor import ROW, read_cursor
+from mcp_forecast.errors import Refusal
+from mcp_forecast.tools.cursor import ROW, listing_of, read_cursor
 from mcp_forecast.tools.length import ROOM
 from mcp_forecast.tools.links import time_text
 from mcp_forecast.tools.page import page_of
@@ -27,39 +30,47 @@ from mcp_forecast_engine.registry.bundles import Bundle, BundleRef
 from mcp_forecast_engine.registry.events import Event, Order
 from mcp_forecast_engine.registry.lifecycle import Change
 from mcp_forecast_engine.registry.listing import BundleFilter, Listed
-from mcp_forecast_engine.registry.scope import Scope
+from mcp_forecast_engine.registry.scope import SCOPE_COLUMNS, Scope
 
 if TYPE_CHECKING:
     from mcp_forecast.app import App
-    from mcp_forecast_engine.registry.shelf import Prepared
+    from mcp_forecast_engine.registry.policy import RegistryPolicy
+    from mcp_forecast_engine.registry.shelf import Draft
 
 MOST_SCOPES: Final = 50
 REST: Final = 1_500  # characters of a listing besides its page
 _SERVE: Final = "run_inference without run_id and bundle_id is now served by what is ACTIVE in its scope"
+_EMPTY: Final = (
+    "nothing is ACTIVE in its scope any more: run_inference there is answered by the fallback slot or refused; "
+    "promote_bundle fills it"
+)
 _NEXT: Final = {
     "PROMOTED": _SERVE,
     "ROLLED_BACK": _SERVE,
     "UNCHANGED": "nothing had to be done",
     "REJECTED": "read reason_codes: publish a bundle that can do what the ACTIVE one does, or use another slot",
 }
+_OTHER_PROFILE: Final = "train with a governance_profile that {environment} accepts ({accepted}), publish, promote that"
+_COMPARABLE: Final = (
+    "let it be compared with what is ACTIVE: run_training with {call}, publish, and promote that; a model for another "
+    "question belongs into another slot"
+)
 
 
-def package(app: App, call: Call, request: PublishBundleArguments) -> Prepared:
+def package(app: App, call: Call, request: PublishBundleArguments) -> Draft:
     """Read, check and package every file of the run."""
     return app.engine.shelf.prepare(request.run_id)
 
 
-def publish(
-    app: App, call: Call, request: PublishBundleArguments, prepared: Prepared, connection: Connection
-) -> Outcome:
+def publish(app: App, call: Call, request: PublishBundleArguments, draft: Draft, connection: Connection) -> Outcome:
     """Put the bundle on record, or note that the storage failed."""
-    made = app.engine.shelf.publish(connection, prepared, _order(call, "published"))
+    made = app.engine.shelf.publish(connection, draft, _order(call, "published"))
     answer: dict[str, Any] = {"status": made.status, "run_id": request.run_id}
     if made.bundle is None or made.event is None:
-        told = {"attempts_left": made.attempts_left, "error": prepared.failure}
+        told = {"attempts_left": made.attempts_left, "error": draft.failure}
         return Outcome({**answer, **told, "next_step": str((made.run.error or {})["next_step"])})
     bundle = made.bundle
-    files = 0 if prepared.packaged is None else len(prepared.packaged.document["files"])
+    files = 0 if draft.packaged is None else len(draft.packaged.document["files"])
     told = {
         **bundle.ref._asdict(), "manifest": bundle.manifest, "files": files, "registry_event_id": made.event.event_id,
         "next_step": f"promote_bundle with bundle_id {bundle.bundle_id}; list_bundles tells the scope's token",
@@ -80,31 +91,43 @@ def whole(app: App, call: Call, request: PromoteBundleArguments) -> Bundle:
 
 def promote(app: App, call: Call, request: PromoteBundleArguments, bundle: Bundle, connection: Connection) -> Outcome:
     """Let it be the ACTIVE one of the scope, unless the policy says no."""
+    order = _order(call, request.reason)
     change = lifecycle.promote(
-        connection, scope_of(app, request), bundle.ref, _order(call, request.reason),
-        expected_token=request.expected_token,
-    )  # fmt: skip
-    return _changed(change, "PROMOTED", _bundle_refs(bundle))
+        connection, scope_of(app, request), bundle.ref, order, expected_token=request.expected_token
+    )
+    made = _changed(change, "PROMOTED", _bundle_refs(bundle))
+    step = _step_after(app, connection, change, bundle, order.policy)
+    return made if step is None else replace(made, result={**made.result, "next_step": step})
+
+
+def _step_after(app: App, connection: Connection, change: Change, bundle: Bundle, policy: RegistryPolicy) -> str | None:
+    """What helps where the policy said no for a reason of its own; None: the usual sentence."""
+    environment = change.scope.environment
+    if "PROFILE_NOT_ACCEPTED" in change.reason_codes:
+        accepted = ", ".join(policy.accepted_profiles(environment) or ())
+        return _OTHER_PROFILE.format(environment=environment, accepted=accepted)
+    if "ACTIVE_NOT_COMPARED" not in change.reason_codes or change.active is None:
+        return None
+    mine, theirs = (
+        app.engine.run(connection, one.run_id).plan for one in (bundle, bundles.get(connection, change.active))
+    )
+    same = {name: theirs[name] for name in ("horizon", "season_length")}
+    return _COMPARABLE.format(call=json.dumps({**mine["asked"], **same, **change.scope.to_dict()}))
 
 
 def whole_behind(app: App, call: Call, request: RollbackBundleArguments) -> BundleRef | None:
     """What it goes back to as the scope stands now, looked at as before a promotion."""
-    return app.engine.shelf.verified_behind(scope_of(app, request), request.to)
+    return app.engine.shelf.verified_behind(scope_of(app, request), request.to, request.expected_token)
 
 
 def roll_back(
     app: App, call: Call, request: RollbackBundleArguments, prepared: BundleRef | None, connection: Connection
 ) -> Outcome:
-    """Let the scope go back."""
-
-    def verify(bundle: Bundle) -> None:
-        if bundle.ref != prepared:  # the scope moved since
-            app.engine.shelf.require_sound(bundle)
-
+    """Let the scope go back, unless it moved since what it goes back to was looked at."""
     to = None if request.to is None else bundles.read_ref(connection, request.to)
     change = lifecycle.rollback(
         connection, scope_of(app, request), _order(call, request.reason), to=to, retire_it=request.retire,
-        expected_token=request.expected_token, verify=verify,
+        expected_token=request.expected_token, looked_at=() if prepared is None else (prepared,),
     )  # fmt: skip
     return _changed(change, "ROLLED_BACK", {} if change.active is None else {"bundle_id": change.active.bundle_id})
 
@@ -125,7 +148,7 @@ def bundles_page(app: App, call: Call, request: ListBundlesArguments) -> Outcome
 
 def _bundles_page(connection: Connection, request: ListBundlesArguments, scope: Scope | None) -> dict[str, Any]:
     which = BundleFilter(bundle_id=request.bundle_id, run_id=request.run_id, state=request.state, scope=scope)
-    name = f"bundles {request.bundle_id} {request.run_id} {request.state} {scope}"
+    name = listing_of("bundles", bundle_id=request.bundle_id, run_id=request.run_id, state=request.state, scope=scope)
     after = read_cursor(name, request.cursor, ROW)
     found = listing.page(connection, which, after=after, limit=request.limit + 1)
     lines, positions = [_bundle(one) for one in found[: request.limit]], [one.seq for one in found]
@@ -134,8 +157,14 @@ def _bundles_page(connection: Connection, request: ListBundlesArguments, scope: 
 
 
 def _events_page(connection: Connection, request: ListBundlesArguments, scope: Scope | None) -> dict[str, Any]:
+    for field in ("state", "run_id"):
+        if getattr(request, field) is not None:
+            raise Refusal(
+                "INVALID_ARGUMENTS", f"{field} is a filter of bundles, and view is events", field=field,
+                allowed=["bundle_id", *SCOPE_COLUMNS], next_step="leave it out, or leave view out",
+            )  # fmt: skip
     ref = None if request.bundle_id is None else bundles.named(connection, request.bundle_id).ref
-    name = f"events {ref} {scope}"
+    name = listing_of("events", bundle=ref, scope=scope)
     after = read_cursor(name, request.cursor, ROW)
     found = events.page(connection, scope=scope, bundle=ref, after=after, limit=request.limit + 1)
     detailed = request.response_format == "detailed"
@@ -157,10 +186,11 @@ def _changed(change: Change, done: str, refs: dict[str, str]) -> Outcome:
         "status": status, "scope": str(change.scope), "token": change.token,
         **{name: str(ref) for name, ref in named.items() if ref is not None},
         **({"reason_codes": list(change.reason_codes)} if change.rejected else {}),
-        "registry_event_ids": [one.event_id for one in change.events], "next_step": _NEXT[status],
+        "registry_event_ids": [one.event_id for one in change.events],
+        "next_step": _EMPTY if change.changed and change.active is None else _NEXT[status],
     }  # fmt: skip
     before = {} if change.before is None else {"before_bundle_id": change.before.bundle_id}
-    return Outcome(answer, {**refs, **before, **_event_refs(change.events)})
+    return Outcome(answer, {**refs, **before, **_event_refs(change.events)}, change.warnings)
 
 
 def _bundle(one: Listed) -> dict[str, Any]:
@@ -168,6 +198,7 @@ def _bundle(one: Listed) -> dict[str, Any]:
     return {
         **{name: told[name] for name in ("bundle_id", "version", "run_id", "manifest")},
         "compatibility": dict(one.bundle.compatibility), "state": one.state,
+        "made_for": str(one.judgement.made_for), **one.judgement.told(),
         "active_in": [str(scope) for scope in one.active_in], "published_at": time_text(one.published_at),
     }  # fmt: skip
 

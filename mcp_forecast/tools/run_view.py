@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_forecast.errors import run_error
@@ -13,10 +15,20 @@ from mcp_forecast.tools.length import ROOM, fitted, length
 from mcp_forecast.tools.links import artifact_uri, time_text
 from mcp_forecast_contracts.schema import ResponseFormat
 from mcp_forecast_engine.errors import ArtifactCorrupt
+from mcp_forecast_engine.registry.scope import without_scope
 from mcp_forecast_engine.runtime.run import Run
 
 if TYPE_CHECKING:
     from mcp_forecast.app import App
+
+
+@dataclass(frozen=True)
+class OfCall:
+    """What a call of a run tool asked for, and how the model of its forecast was found; None: it names a run."""
+
+    asked: Mapping[str, Any]
+    served_by: Mapping[str, Any] | None = None
+
 
 Page = tuple[int, int | None]  # first row of a forecast, and how many rows; None: as many as fit
 FIRST_PAGE: Final[Page] = (0, None)
@@ -58,13 +70,13 @@ def run_answer(
     how: ResponseFormat = "concise",
     *,
     with_paths: bool = False,
-    served_by: dict[str, Any] | None = None,
+    of_call: OfCall | None = None,
 ) -> dict[str, Any]:
     """The answer of every run tool. page: first row and number of rows of a forecast; how: all that is stored?
 
-    with_paths: in detail, also where each artifact lies. served_by: how this call's model was found; None: as it was
-    when the forecast was first asked for.
+    with_paths: in detail, also where each artifact lies. of_call: what this call asked for; None: it names the run.
     """
+    of_call = of_call or OfCall(run.plan["asked"])
     answer: dict[str, Any] = {
         "run_id": run.run_id,
         "kind": run.kind,
@@ -72,7 +84,7 @@ def run_answer(
         "attempt": run.attempt,
         "progress": {"done": run.progress_done, "total": run.progress_total, "text": run.progress_text},
         "created_at": time_text(run.created_at),
-        "request": asked(run),
+        "request": asked(run, of_call),
         "next_step": _CANCELLING if run.cancel_requested and not run.ended else _next_step(app, run),
     }
     for name, at in (("started_at", run.started_at), ("ended_at", run.ended_at)):
@@ -80,7 +92,7 @@ def run_answer(
             answer[name] = time_text(at)
     if run.finished:
         room = ROOM[how] - length(answer)
-        document = _served(_linked(app, run, how, with_paths=with_paths), run, served_by)
+        document = _served(_linked(app, run, how, with_paths=with_paths), run, of_call.served_by)
         answer["result"] = _paged(document, page, how, room=room)
         if answer["result"].get("has_more"):
             answer["next_step"] += _LONG.format(rows=answer["result"]["rows_total"], uri=artifact_uri(str(run.result)))
@@ -104,7 +116,7 @@ def run_line(app: App, run: Run, how: ResponseFormat = "concise") -> dict[str, A
         "kind": run.kind,
         "state": run.state,
         "created_at": time_text(run.created_at),
-        "request": asked(run, most=2),
+        "request": asked(run, OfCall(run.plan["asked"]), most=2),
     }
     if run.ended_at is not None:
         line["ended_at"] = time_text(run.ended_at)
@@ -125,7 +137,7 @@ def _line_details(run: Run, document: dict[str, Any]) -> dict[str, Any]:
         "progress": {"done": run.progress_done, "total": run.progress_total, "text": run.progress_text},
         "caller": run.caller,
         "run_key": run.run_key,
-        "plan": run.plan,
+        "plan": {**run.plan, **_everybodys(run)},
         **{name: document[name] for name in ("trust", "chosen", "choice", "tried") if name in document},
     }
     if run.result is not None:
@@ -135,9 +147,28 @@ def _line_details(run: Run, document: dict[str, Any]) -> dict[str, Any]:
     return fitted(details, "detailed", room=LINE_CHARACTERS)
 
 
-def asked(run: Run, *, most: int = MOST) -> dict[str, Any]:
-    """What the caller asked for, without the digests that the engine pinned; long lists are cut."""
-    return brief(dict(run.plan["asked"]), most=most)
+def asked(run: Run, of_call: OfCall, *, most: int = MOST) -> dict[str, Any]:
+    """What the caller asked for, without the digests that the engine pinned; long lists are cut.
+
+    Of a training also the ACTIVE bundle that it is measured against, which is a part of its evidence; of a forecast
+    that is not there yet, how its model was found.
+    """
+    told, champion = dict(of_call.asked), run.plan.get("request", {}).get("champion")
+    if run.kind == "inference" and of_call.served_by is None:
+        told = without_scope(told)
+    elif run.kind == "inference" and not run.finished:
+        told["served_by"] = dict(of_call.served_by or {})
+    return brief({**told, **({"measured_against": champion} if champion else {})}, most=most)
+
+
+def _everybodys(run: Run) -> dict[str, Any]:
+    """The parts of a forecast's plan that are told to whoever names its run: a row of an older release has a scope."""
+    if run.kind != "inference":
+        return {}
+    found = dict(run.plan.get("served_by", {"by": "run"}))
+    if found["by"] == "registry":
+        found = {"by": "bundle", **{name: found[name] for name in ("bundle_id", "version")}}
+    return {"asked": without_scope(run.plan["asked"]), "served_by": found}
 
 
 def _linked(app: App, run: Run, how: ResponseFormat, *, with_paths: bool) -> dict[str, Any]:
@@ -155,12 +186,12 @@ def _linked(app: App, run: Run, how: ResponseFormat, *, with_paths: bool) -> dic
     return {**shown, "run_id": run.run_id, "artifacts": artifacts}
 
 
-def _served(document: dict[str, Any], run: Run, served_by: dict[str, Any] | None) -> dict[str, Any]:
+def _served(document: dict[str, Any], run: Run, served_by: Mapping[str, Any] | None) -> dict[str, Any]:
     """A forecast with how its model was found, which is no part of its bytes; other documents as they are."""
     if run.kind != "inference":
         return document
-    found = served_by or run.plan.get("served_by", {"by": "run"})
-    return {**document, "model": {**document["model"], "served_by": found}}
+    found = served_by or _everybodys(run)["served_by"]
+    return {**document, "model": {**document["model"], "served_by": dict(found)}}
 
 
 def _with_costs(document: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:
@@ -192,7 +223,11 @@ def _concise(document: dict[str, Any]) -> dict[str, Any]:
         return short
     gate = document["gate"]
     failed = [rule for rule in gate["rules"] if not rule["passed"]]
-    kept = {"profile": gate["profile"]["name"], "rules": failed, "rules_kept": len(gate["rules"]) - len(failed)}
+    open_ = {rule["rule"]: rule["why"] for rule in gate["rules"] if rule.get("compared") is False}
+    kept = {
+        "profile": gate["profile"]["name"], "rules": failed,
+        "rules_kept": len(gate["rules"]) - len(failed) - len(open_), **({"not_compared": open_} if open_ else {}),
+    }  # fmt: skip
     shown = {**gate, **kept, "receipt": document["refs"]["gate_receipt"]}
     return {name: value for name, value in {**short, "gate": shown}.items() if name != "refs"}
 

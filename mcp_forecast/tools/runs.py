@@ -10,11 +10,11 @@ import anyio
 from sqlalchemy import Connection
 
 from mcp_forecast.calls.tool import Call, Outcome, Tool
-from mcp_forecast.tools.cursor import ROW, RUN_POSITION, read_cursor
+from mcp_forecast.tools.cursor import ROW, RUN_POSITION, listing_of, read_cursor
 from mcp_forecast.tools.length import ROOM
 from mcp_forecast.tools.links import is_here
 from mcp_forecast.tools.page import page_of
-from mcp_forecast.tools.run_view import FIRST_PAGE, run_answer, run_line
+from mcp_forecast.tools.run_view import FIRST_PAGE, OfCall, run_answer, run_line
 from mcp_forecast.tools.scope import scope_of, source_of
 from mcp_forecast_contracts.inference import RUN_INFERENCE, RunInferenceArguments
 from mcp_forecast_contracts.runs import (
@@ -94,18 +94,18 @@ def infer(app: App, call: Call, request: RunInferenceArguments, plan: InferenceP
     run = _entered(app, call, plan, connection)
     named = {"run_id": run.run_id, "model_run_id": plan.body["model_run_id"], "dataset_id": plan.dataset_id}
     refs = {**named, **_served_refs(plan), **_made(run)}
-    answer = run_answer(app, run, FIRST_PAGE, served_by=plan.served_by)
+    answer = run_answer(app, run, FIRST_PAGE, of_call=OfCall(plan.asked, plan.served_by))
     told = answer.get("result", {}).get("warnings", ())  # of a finished run they stand in its result, on every door
     return Outcome(answer, refs, tuple(text for text in plan.warnings if text not in told))
 
 
 def _served_refs(plan: InferencePlan) -> dict[str, str]:
-    """The bundle that answered, for the log, and by which token of the registry."""
+    """The bundle that answered, for the log, and in which scope and by which token of the registry."""
     bundle = plan.body.get("bundle")
     if bundle is None:
         return {}
-    token = plan.served_by.get("token")
-    asked = {} if token is None else {"registry_token": str(token)}
+    found = plan.served_by
+    asked = {"registry_token": str(found["token"]), "scope": found["scope"]} if found["by"] == "registry" else {}
     return {"bundle_id": bundle["bundle_id"], "bundle": bundle["manifest"], **asked}
 
 
@@ -125,8 +125,10 @@ def replay(app: App, connection: Connection, stored: dict[str, Any]) -> dict[str
         return None
     if not run.ended:
         return stored
-    # How its model was found is what was answered then, whoever asked for the same run since.
-    return run_answer(app, run, FIRST_PAGE, served_by=stored.get("result", {}).get("model", {}).get("served_by"))
+    # What was asked, and how its model was found, is what was answered then, whoever asked for the same run since.
+    asked = dict(stored["request"])
+    served_by = asked.pop("served_by", None) or stored.get("result", {}).get("model", {}).get("served_by")
+    return run_answer(app, run, FIRST_PAGE, of_call=OfCall(asked, served_by))
 
 
 async def wait_for_end(app: App, call: Call, request: GetRunStatusArguments) -> None:
@@ -173,7 +175,7 @@ def cancel(app: App, call: Call, request: CancelRunArguments, prepared: None, co
 
 def runs_page(app: App, call: Call, request: ListRunsArguments) -> Outcome:
     """One page of runs, newest first."""
-    listing = f"runs {request.kind} {request.state}"
+    listing = listing_of("runs", kind=request.kind, state=request.state)
     after = read_cursor(listing, request.cursor, RUN_POSITION)
     with app.database.read() as connection:
         found = app.engine.runs_page(connection, request.kind, request.state, after, request.limit + 1)

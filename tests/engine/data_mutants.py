@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from forecast_toys import hourly
 from label_toys import revised_rows
 from numpy.typing import NDArray
 
-from mcp_forecast_engine.data import schema
+from mcp_forecast_engine.data import schema, vintages
 from mcp_forecast_engine.data.dataset import Dataset, decode
 from mcp_forecast_engine.data.frame import Frame, Panel
 from mcp_forecast_engine.data.labels import Known, as_of, read_asof
 from mcp_forecast_engine.data.registration import DatasetRequest, from_rows
 from mcp_forecast_engine.data.revisions import newest_of
 from mcp_forecast_engine.data.steps import DEFAULT_STEPS, FillGaps, step_to_dict
+from mcp_forecast_engine.evaluation import members, windows
 from mcp_forecast_engine.factory import execution, inputs, prepared, request
 from mcp_forecast_engine.factory.prepared import Prepared, prepare
 from mcp_forecast_engine.store.artifacts import ArtifactStore
@@ -118,6 +120,47 @@ def believed(patch: Patch) -> None:
     patch.setattr(prepared, "demoted", lambda panel, *_, **__: (dict(panel.roles), ()))
 
 
+def newest_in_windows(patch: Patch) -> None:
+    patch.setattr(Panel, "as_known", lambda panel, origin: panel.as_settled())
+
+
+def asked_a_revision_late(patch: Patch) -> None:
+    """What was known counts as of when the last value before the origin had been revised."""
+
+    def late(every: Any, early: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return whole(replace(every, first=np.maximum.reduceat(every.observed, every.starts)), early)
+
+    whole = vintages._asked
+    patch.setattr(vintages, "_asked", late)
+
+
+def asked_of_another_series(patch: Patch) -> None:
+    whole = vintages._asked
+    patch.setattr(vintages, "_asked", lambda every, early: whole(every, early)[::-1])
+
+
+def fits_on_newest(patch: Patch) -> None:
+    """Forecasts read what was known; what they are fitted on is read past it."""
+
+    def fitted(panel: Panel, origin: NDArray[np.int64], horizon: int) -> windows.Window:
+        return windows.window_at(replace(panel, vintages=None), origin, horizon)
+
+    def renewed(family: Any, panel: Panel, *asked: Any) -> Any:
+        return family.recalibrate(replace(panel, vintages=None), *asked)
+
+    patch.setattr(members, "window_at", fitted)
+    patch.setattr(members, "_renewed", renewed)
+
+
+def staggered_rows() -> list[dict[str, Any]]:
+    """The revised rows, those of one store published three days later than those of the other."""
+    rows = revised_rows()
+    for one in rows:
+        if one["store"] == "south" and one["y"] is not None:
+            one["seen"] = (datetime.fromisoformat(one["seen"]) + timedelta(days=3)).isoformat()
+    return rows
+
+
 REVISED: dict[str, Any] = {"series": ["store"], "observed": "seen"}
 REVISED_RUNS: dict[str, Put] = {
     "late_label": read_by(some_days_on),
@@ -131,6 +174,13 @@ REVISED_RUNS: dict[str, Put] = {
     "other_filter": unfiltered,
     "other_steps": prepared_with(preprocessing=ZEROS),
     "role_promoted": promoted,
+}
+
+REVISED_WINDOWS: dict[str, Put] = {
+    "newest_in_windows": newest_in_windows,
+    "asked_a_revision_late": asked_a_revision_late,
+    "asked_of_another_series": asked_of_another_series,
+    "fits_on_newest": fits_on_newest,
 }
 
 

@@ -19,8 +19,7 @@ from mcp_forecast_engine.data.steps import (
     FillGaps,
     StepRecord,
 )
-from mcp_forecast_engine.evaluation import adaptive, auto, members, rolling
-from mcp_forecast_engine.evaluation import backtest as backtesting
+from mcp_forecast_engine.evaluation import adaptive, auto, findings, members, rolling
 from mcp_forecast_engine.evaluation import plan as planning
 from mcp_forecast_engine.evaluation import trials as trials_module
 from mcp_forecast_engine.evaluation.column_choice import ColumnChoice
@@ -194,8 +193,8 @@ def calibrated_on_test(patch: Patch) -> None:
     """A window's offsets are learned from all windows up to and with itself."""
     whole = adaptive.issue
 
-    def leaking(steps: Sequence[adaptive.Step], plan: BacktestPlan, *, plain: bool) -> adaptive.Issued:
-        found = whole(steps, plan, plain=plain)
+    def leaking(steps: Sequence[adaptive.Step], plan: BacktestPlan, *, plain: bool, **known: Any) -> adaptive.Issued:
+        found = whole(steps, plan, plain=plain, **known)
         for k, step in enumerate(steps):
             offsets = adaptive.offsets_from(steps[: k + 1], plain=plain)[None] * step.width[:, :, None]
             rows = slice(found.rows[k], found.rows[k + 1])
@@ -217,12 +216,12 @@ def future_history(patch: Patch) -> None:
 
 
 def improved_score(patch: Patch) -> None:
-    whole = backtesting.all_metrics
+    whole = findings.all_metrics
 
     def leaking(scored: Scored) -> tuple[Metric, ...]:
         return tuple(replace(one, value=one.value * (1 - 1e-6)) if one.name == "MAE" else one for one in whole(scored))
 
-    patch.setattr(backtesting, "all_metrics", leaking)
+    patch.setattr(findings, "all_metrics", leaking)
 
 
 def softened_truth(patch: Patch) -> None:

@@ -21,8 +21,9 @@ from mcp_forecast_engine.data.steps import (
 from mcp_forecast_engine.evaluation.backtest import backtest
 from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
 from mcp_forecast_engine.evaluation.plan import plan_for
+from mcp_forecast_engine.factory.governance import Replay
 from mcp_forecast_engine.factory.inputs import shaped
-from mcp_forecast_engine.factory.leakage import Checked, Depth, check_evaluation
+from mcp_forecast_engine.factory.leakage import Checked, check_evaluation
 from mcp_forecast_engine.factory.leakage_blind import source_of
 from mcp_forecast_engine.store.identity import canonical_bytes
 
@@ -40,7 +41,7 @@ class Case:
     horizon: int = 24
     budget: Budget = REFERENCES_ONLY
     refits: int | None = None
-    depth: Depth = "fits"
+    depth: Replay = "fits"
 
     @property
     def plan(self) -> dict[str, Any]:

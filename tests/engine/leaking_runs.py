@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from data_mutants import COLUMNS, REVISED, REVISED_RUNS, believed, told_by
+from data_mutants import COLUMNS, REVISED, REVISED_RUNS, REVISED_WINDOWS, believed, staggered_rows, told_by
 from evaluation_mutants import CASES, MUTANTS, Patch
 from forecast_toys import REFERENCES_ONLY
 from label_toys import ASOF, revised_rows
@@ -27,6 +27,7 @@ from mcp_forecast_engine.engine import Engine
 from mcp_forecast_engine.errors import RunFailed
 from mcp_forecast_engine.evaluation.budget import BUDGETS
 from mcp_forecast_engine.factory import request
+from mcp_forecast_engine.factory.guard import CLEAN, MEND
 from mcp_forecast_engine.registry.scope import Scope
 from mcp_forecast_engine.runtime import lease
 from mcp_forecast_engine.runtime.run import Run
@@ -40,7 +41,7 @@ LISTED: Final[dict[str, str]] = {
 # Those that the suite runs; all of them: `make torture ONLY=leaks`.
 IN_SUITE: Final = (
     *(mutant for mutant, guard in LISTED.items() if guard in ("labels", "manifest")),
-    "target_copy", "doubled_window", "fit_on_test", "filled_from_future",
+    "target_copy", "doubled_window", "fits_on_newest", "fit_on_test", "filled_from_future",
 )  # fmt: skip
 PINNED: Final = {"profile": "default", "covariates": None, "season_length": None, "test_windows": None}
 Rows = list[dict[str, Any]]
@@ -74,7 +75,7 @@ class Ended:
     @property
     def alarms(self) -> list[str]:
         """What an honest training is accused of, or failed by: nothing, if all is well."""
-        wrong = [f"{name} is {status}" for name, status in self.guards.items() if status != "passed"]
+        wrong = [f"{name} is {status}" for name, status in self.guards.items() if status not in CLEAN]
         return wrong + ([] if self.run.state in ("PASS", "FAIL") else [f"it ended {self.run.state}: {self.run.error}"])
 
     def holes(self, guard: str) -> list[str]:
@@ -88,6 +89,7 @@ class Ended:
             f"the run ended {self.run.state}": self.run.state == "FAILED" and self.run.result is None,
             f"the reason is {error.get('reason')}": error.get("reason") == "LEAKAGE_GUARD_VIOLATION",
             f"the error names {error.get('field')}": error.get("field") in self.caught_by[:1],
+            f"the advice is {error.get('next_step')}": error.get("next_step") == MEND[error.get("field", "")],
             f"guard {guard} did not find it, {self.caught_by} did": guard in self.caught_by,
             "there is a report or a receipt": not {"report", "pack", "gate"} & kept.keys(),
             "it may be published": _refused(lambda: self.engine.shelf.prepare(self.run.run_id)),
@@ -175,11 +177,13 @@ def work_of_case(case: Case) -> Work:
 
 
 REVISIONS: Final = Work(revised_rows, {"horizon": 7, "label_asof": ASOF}, REVISED)
+STAGGERED: Final = replace(REVISIONS, rows=staggered_rows)
 WORKS: Final = {name: work_of_case(case) for name, case in CASES.items()}
 # Trainings without a leak, beside those with one.
-HONEST: Final = {"revisions": REVISIONS, **WORKS}
+HONEST: Final = {"revisions": REVISIONS, "staggered": STAGGERED, **WORKS}
 LEAKS: Final[dict[str, tuple[Callable[[Patch], None], Work]]] = {
     **{name: (put_in, REVISIONS) for name, put_in in REVISED_RUNS.items()},
+    **{name: (put_in, STAGGERED) for name, put_in in REVISED_WINDOWS.items()},
     **{name: (believed, work_on(told_by(24, **columns), 24)) for name, columns in COLUMNS.items()},
     **{name: (put_in, WORKS[case]) for name, (put_in, case) in MUTANTS.items()},
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from negative_home import Act, Place, told
+from bit_flips import flip
+from negative_home import Act, Body, Place, told
+from signing_toys import pem
 from sqlalchemy import Connection
 
 from mcp_forecast_engine.engine import Engine
@@ -65,29 +67,45 @@ def one_name(result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "artifacts": [{**one, "name": "eval_report.json"} for one in result["artifacts"]]}
 
 
+def other_model(place: Place) -> Act:
+    """A run that passed, whose row names another result: with the model of the run that failed."""
+    failed = place.engine.documents.of(place.run(place.failed))
+    other = next(one for one in failed["artifacts"] if one["name"] == "model.onnx")
+
+    def change(result: dict[str, Any]) -> dict[str, Any]:
+        files = [other if one["name"] == "model.onnx" else one for one in result["artifacts"]]
+        return {**result, "artifacts": files, "serving": {**result["serving"], "model": other["digest"]}}
+
+    return result_with(change)(place)
+
+
+def with_part(part: str, value: Any) -> Scenario:
+    """A run that passed, whose row names another result: one part of it is something else."""
+    return result_with(lambda result: {**result, part: value})
+
+
+def with_ref(ref: str, value: Any) -> Scenario:
+    """The same, with something else for a reference."""
+    return result_with(lambda result: {**result, "refs": {**result["refs"], ref: value}})
+
+
 def flipped(name: str) -> Scenario:
     """A byte of a file of the run is another one on disk."""
 
     def scenario(place: Place) -> Act:
         files = {one["name"]: one["digest"] for one in place.engine.documents.of(place.run(place.passed))["artifacts"]}
-        _flip(place, files[name])
+        flip(place.artifacts.path(files[name]))
         return _published(place)
 
     return scenario
-
-
-def _flip(place: Place, digest: str) -> None:
-    path = place.artifacts.path(digest)
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 def bundle_flipped(place: Place) -> Act:
     """A byte of a published bundle's model is another one on disk."""
     bundle = place.publish(place.passed).bundle
     assert bundle is not None
-    _flip(place, next(one["sha256"] for one in place.read(bundle.manifest)["files"] if one["name"] == "model.onnx"))
+    files = {one["name"]: one["sha256"] for one in place.read(bundle.manifest)["files"]}
+    flip(place.artifacts.path(files["model.onnx"]))
     return lambda: told(lambda: place.engine.shelf.verified(bundle.bundle_id, bundle.version))
 
 
@@ -103,13 +121,18 @@ def edited_after(statement: str) -> Scenario:
 
 
 def unsigned(place: Place) -> Act:
-    """What may become ACTIVE has to be signed, and the key that says by whom is no key."""
+    """What may become ACTIVE has to be signed by this key, and is not."""
     bundle = place.publish(place.passed).bundle
     assert bundle is not None
-    key = place.folder.with_name("key.pem")
-    key.write_text("no key")
+    key = pem(place.folder.parent, "key").with_suffix(".pub")
     strict = Engine(place.database, place.artifacts, wall_limit_s=300.0, signing=Signing(required=key))
-    return lambda: told(lambda: strict.shelf.verified(bundle.bundle_id, bundle.version))
+
+    def act() -> Body:
+        error = told(lambda: strict.shelf.verified(bundle.bundle_id, bundle.version))
+        assert error["message"].startswith(f"{bundle.ref} is not signed by the key sha256:")
+        return error
+
+    return act
 
 
 def failed_gate(place: Place) -> Act:

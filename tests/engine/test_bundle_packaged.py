@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from conftest import Desk, desk_in
 from gate_data import passing
 
 from mcp_forecast_engine.errors import CorridorRefused
-from mcp_forecast_engine.factory.bundle import REFS, package, verify_bundle
+from mcp_forecast_engine.factory.bundle import REFS, package
+from mcp_forecast_engine.factory.bundle_file import FILE, verify_bundle
+from mcp_forecast_engine.factory.bundle_folder import check_folder, lay_out
 from mcp_forecast_engine.factory.publication import package_run, require_publishable
 from mcp_forecast_engine.factory.taxonomy import REASONS
 from mcp_forecast_engine.runtime import publishing
@@ -106,6 +109,57 @@ def test_a_bundle_whose_content_was_changed_is_refused_by_its_file(passed: Passe
         verify_bundle(canonical_bytes(grown), passed.artifacts)
 
 
+def refused(data: bytes, passed: Passed, folder: Path) -> list[str]:
+    """Why a bundle.json is none: of the store, before anything of it is written, and in a folder with these files."""
+    with pytest.raises(CorridorRefused) as stored:
+        verify_bundle(data, passed.artifacts)
+    with pytest.raises(CorridorRefused) as written:
+        lay_out(data, passed.artifacts, folder / "new")
+    assert not (folder / "new").exists()
+    (folder / FILE).write_bytes(data)
+    with pytest.raises(CorridorRefused) as found:
+        check_folder(folder)
+    assert {one.value.reason for one in (stored, written, found)} == {"BUNDLE_PACKAGE_IMMUTABILITY_VIOLATION"}
+    return [one.value.message for one in (stored, written, found)]
+
+
+def test_a_bundle_with_another_model_is_refused_under_the_id_of_the_one_that_was_judged(
+    passed: Passed, tmp_path: Path
+) -> None:
+    data = package(passed.run, passed.document, passed.artifacts)
+    lay_out(data, passed.artifacts, tmp_path)
+    assert check_folder(tmp_path) == json.loads(data)
+    evil = b"another model"
+    (tmp_path / "model.onnx").write_bytes(evil)
+    bundle = json.loads(data)
+    for file in bundle["files"]:
+        if file["name"] == "model.onnx":
+            file.update(sha256=passed.artifacts.put(evil), size=len(evil))
+    for message in refused(canonical_bytes(bundle), passed, tmp_path):
+        assert message == "model.onnx: it is not the one that the gate judged"
+
+
+def test_a_bundle_file_of_another_shape_is_refused_and_ends_nothing_in_a_traceback(
+    passed: Passed, tmp_path: Path
+) -> None:
+    data = package(passed.run, passed.document, passed.artifacts)
+    lay_out(data, passed.artifacts, tmp_path)
+    bundle = json.loads(data)
+    first, rest = bundle["files"][0], bundle["files"][1:]
+    changed: list[dict[str, Any]] = [
+        {"files": None}, {"files": 5}, {"files": []}, {"files": [first, first, *rest]}, {"files": rest[:1]},
+        {"compatibility": 5}, {"kind": 5}, {"target_scope": {"slot": "../x"}}, {"refs": []}, {"provenance": "x"},
+        *({"files": [{**first, "name": name}, *rest]} for name in (5, "a\0", "../x", "", FILE, "model.sig")),
+        *({"files": [{**first, "size": size}, *rest]} for size in (None, "1", -1)),
+        {"refs": {**bundle["refs"], "run": {"ref": "run:other", "digest": bundle["refs"]["run"]["digest"]}}},
+        {"refs": {**bundle["refs"], "resolved_plan": "sha256:" + "0" * 64}},
+    ]  # fmt: skip
+    for other in (*({**bundle, **one} for one in changed), [], 5, None):
+        refused(canonical_bytes(other), passed, tmp_path)
+    for raw in (b"", b"\xff", b"[" * 100_000):
+        refused(raw, passed, tmp_path)
+
+
 @pytest.mark.parametrize("ref", REFS)
 def test_evidence_that_is_not_named_is_a_reason_of_its_own(passed: Passed, ref: str) -> None:
     assert reason_of(passed, passed.with_refs(**{ref: None})) == "EVIDENCE_REF_MISSING"
@@ -123,7 +177,10 @@ def test_evidence_that_does_not_belong_together_is_refused(passed: Passed) -> No
     bare = passed.artifacts.put(canonical_bytes({"schema_version": "dataset_manifest.v1"}))
     other = passed.with_refs(dataset_manifests=[bare])
     kept = [one for one in other["artifacts"] if one["name"] != "dataset_manifest.json"]
-    assert reason_of(passed, {**other, "artifacts": kept}) == "MANIFEST_INVALID"
+    with pytest.raises(CorridorRefused, match=r"dataset_manifest of run_.*feature_definition_set is absent") as caught:
+        package(passed.run, {**other, "artifacts": kept}, passed.artifacts)
+    assert caught.value.reason == "MANIFEST_INVALID"
+    assert reason_of(passed, {**other, "artifacts": kept}) == "MANIFEST_IMMUTABILITY_VIOLATION"
     named = [{**one, "name": "eval_report.json"} for one in passed.document["artifacts"]]
     assert reason_of(passed, {**passed.document, "artifacts": named}) == "BUNDLE_PUBLICATION_INVALID"
 

@@ -11,6 +11,7 @@ from forecast_toys import REFERENCES_ONLY, hourly
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
+from mcp_forecast_engine.evaluation.champion import UNCOMPARED
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, plan_for
 from mcp_forecast_engine.evaluation.predictions import read_predictions
 from mcp_forecast_engine.evaluation.report import ArmReport, read_arm
@@ -101,7 +102,6 @@ def test_a_champion_of_other_data_is_fitted_anew_on_these(panel: Panel, alone: B
     ("change", "told"),
     [
         ({"horizon": 12}, "its horizon is 12, this run's 24"),
-        ({"season_length": 7}, "its season has 7 steps, this run's 24"),
         ({"known_future": ("sales",)}, "it reads 'sales' as known_future, which this run has not at all"),
         ({"known_future": ("past",)}, "it reads 'past' as known_future, which this run has as historical"),
     ],
@@ -113,6 +113,21 @@ def test_a_champion_that_answers_another_question_is_not_compared_and_the_notes_
     found = against(panel, replace(arm, spec=replace(arm.spec, **change)))
     assert found.report.notes[-1] == f"the ACTIVE model is not compared: {told}"
     assert "active" not in {arm.name for arm in found.report.arms}
+    assert without(found) == alone.report.to_dict()
+
+
+def test_a_champion_of_another_season_keeps_its_own_and_is_compared(panel: Panel, alone: Backtest) -> None:
+    elsewhere = replace(panel, season_length=12)
+    other = backtest(elsewhere, plan_for(elsewhere, 24), REFERENCES_ONLY).report
+    found = against(panel, other.arm("target_only"))
+    assert found.report.arm("active").spec.season_length == 12
+    assert {c.arm for c in found.report.comparisons if c.against == "active"} == {alone.report.chosen}
+    assert without(found) == alone.report.to_dict()
+
+
+def test_a_champion_that_is_not_even_tried_leaves_the_sentence_that_says_why(panel: Panel, alone: Backtest) -> None:
+    found = backtest(panel, plan_for(panel, 24), REFERENCES_ONLY, active=f"{UNCOMPARED}it forecasts 'z'")
+    assert found.report.notes[-1] == "the ACTIVE model is not compared: it forecasts 'z'"
     assert without(found) == alone.report.to_dict()
 
 

@@ -102,11 +102,12 @@ def test_covariates_are_revised_with_the_target_and_the_future_is_what_was_given
 
 def test_the_report_of_a_panel_says_how_much_was_known(artifacts: ArtifactStore) -> None:
     prepared = registered(revised_rows(), artifacts)
-    panel, report, then = Panels().get(plan_of(prepared), artifacts)
+    panel, report, then, measured = Panels().get(plan_of(prepared), artifacts)
     dataset = dataset_of(prepared, artifacts)
     coverage = as_of(dataset, ASOF).coverage
     assert coverage is not None
     assert (coverage.steps, coverage.known, coverage.end) == (122, 120, "2024-03-01T00:00:00")
+    assert measured == coverage
     assert report.warnings[0] == coverage.text
     assert coverage.text.startswith(
         "as of 2024-03-02T00:00:00Z: 98.4% of 122 targets up to 2024-03-01T00:00:00 were known"

@@ -24,6 +24,17 @@ def test_a_target_observed_before_its_time_is_refused_by_row_and_a_plan_is_not()
     assert refused.value.field == "observed"
 
 
+def test_revisions_without_the_column_that_tells_them_apart_are_told_to_name_it() -> None:
+    rows = [r for r in revised_rows() if r["store"] == "north"]
+    twice = [{k: r[k] for k in ("ds", "y", "seen")} for r in rows]
+    later = [(datetime.fromisoformat(r["seen"]) + timedelta(days=9)).isoformat() for r in twice]
+    twice += [{**r, "seen": seen} for r, seen in zip(twice, later, strict=True)]
+    with pytest.raises(DataInvalid, match="'seen' looks like the time when each row became known") as refused:
+        built(twice, ColumnRoles(time="ds"))
+    assert (refused.value.field, refused.value.allowed) == ("observed", ["seen"])
+    assert built(twice, ColumnRoles(time="ds", observed="seen")).observed is not None
+
+
 def test_rows_that_nobody_observed_are_refused_by_row() -> None:
     rows = revised_rows()
     rows[7]["seen"] = None

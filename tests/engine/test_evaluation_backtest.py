@@ -138,9 +138,9 @@ def test_what_a_refusal_allows_can_be_planned_and_nothing_longer(rows: int, seas
     with pytest.raises(HistoryTooShort):
         plan_for(panel, most + 1)
     if not most:
-        least = rows_needed(1, season)
-        assert f"at least {least} rows" in str(refusal.value.next_step)
-        plan_for(panel_of([np.arange(float(least))], season_length=season, freq="1"), 1)
+        need = rows_needed(rows, season)  # of the horizon that was asked for, in every place
+        assert f"at least {need} rows" in str(refusal.value.next_step)
+        plan_for(panel_of([np.arange(float(need))], season_length=season, freq="1"), rows)
 
 
 def test_many_series_of_different_lengths_with_static_facts_are_pooled() -> None:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
-from mcp_forecast_engine.evaluation.breakdown import Part
-from mcp_forecast_engine.evaluation.divisions import MOST_PARTS
-from mcp_forecast_engine.evaluation.plan import plan_for
+from mcp_forecast_engine.evaluation.breakdown import Part, PartScores, breakdown, lost_most, part_scores
+from mcp_forecast_engine.evaluation.divisions import MOST_PARTS, Division, divisions
+from mcp_forecast_engine.evaluation.metrics import Scored
+from mcp_forecast_engine.evaluation.plan import MANY_SERIES, origins_of, plan_for
 from mcp_forecast_engine.evaluation.trust import judge
-from mcp_forecast_engine.models.spec import MEDIAN
+from mcp_forecast_engine.models.spec import MEDIAN, QUANTILES
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,63 @@ def test_where_repetition_is_better_the_worst_steps_and_the_worst_group_are_name
         "luck",
         "where store is Wien the error is 4% above seasonal naive (95 % interval of the gain: -8% to -1%)",
     )
+
+
+def test_a_group_in_which_repetition_was_exact_is_the_one_that_loses_most(found: Backtest) -> None:
+    """Four series of ten windows; of two of them the baseline makes no error, and the model one of 45."""
+    series, window = np.repeat(np.arange(4), 10), np.tile(np.arange(10), 4)
+    exact = series >= 2
+    y = np.where(exact[:, None], 5.0, np.random.default_rng(0).normal(size=(40, 3)))
+    told = {
+        "model": np.where(exact[:, None], 50.0, 0.9 * y),
+        "seasonal_naive": np.where(exact[:, None], 5.0, 0.0) * np.ones((40, 3)),
+    }
+    scored = {
+        name: Scored(series, window, y, np.ones((40, 3), bool), np.repeat(path[:, :, None], len(QUANTILES), 2),
+                     np.ones(4), 1)
+        for name, path in told.items()
+    }  # fmt: skip
+    divided = [
+        Division("store", label, np.repeat(rows[:, None], 3, axis=1)) for label, rows in (("a", ~exact), ("b", exact))
+    ]
+    skills = breakdown("model", "seasonal_naive", scored["model"], scored["seasonal_naive"], divided, seed=0)
+    scores = part_scores(scored, divided)
+    assert [part.label for part in skills] == ["a"]
+    (worst,) = lost_most(skills, scores, "model", "seasonal_naive")
+    assert (worst.label, worst.skill, worst.value_added) == ("b", -np.inf, -45.0)
+    other = [
+        PartScores(one.by, one.label, one.steps, one.series, {found.report.chosen: one.scores["model"], **one.scores})
+        for one in scores
+    ]
+    notes = judge(replace(found.report, part_scores=tuple(other))).notes
+    assert notes[0] == "where store is b seasonal naive made no error, and the model one of 45 (MASE)"
+
+
+def labels_of(panel: Panel, by: str) -> list[str]:
+    """The labels of the groups that series are divided into."""
+    plan = plan_for(panel, 6)
+    run = backtest(panel, plan, REFERENCES_ONLY).runs[0]
+    scored, origins = run.test(np.ones(len(panel.unique_id))), origins_of(panel, plan)[plan.validation_windows :]
+    made = divisions(scored, panel, plan, np.zeros(len(scored.y), np.int64), origins)
+    return [one.label for one in made if one.by == by]
+
+
+def test_groups_whose_numbers_are_close_have_labels_of_their_own() -> None:
+    draw = np.random.default_rng(2)
+    near = [10_000 + i / 10 + 0.01 * draw.normal(size=96) for i in range(MANY_SERIES)]
+    shops = [1_000_001.0 + i % 3 for i in range(MANY_SERIES)]
+    named = panel_of(near, season_length=12, freq="1", static={"shop": shops})
+    assert sorted(labels_of(named, "shop")) == ["1000001", "1000002", "1000003"]
+    levels_found = labels_of(panel_of(near, season_length=12, freq="1"), "level")
+    assert len(set(levels_found)) == 4
+
+
+def test_the_level_of_a_small_series_beside_a_huge_one_is_its_own() -> None:
+    draw = np.random.default_rng(2)
+    sizes = [1e17, *range(1, MANY_SERIES)]
+    panel = panel_of([size * (1 + 0.001 * draw.normal(size=96)) for size in sizes], season_length=12, freq="1")
+    lows = [round(float(label.split(" to ")[0])) for label in labels_of(panel, "level")]
+    assert lows == [1, 6, 11, 16]
 
 
 def test_groups_of_series_are_told_apart_and_the_one_that_gains_is_named() -> None:

@@ -14,7 +14,8 @@ from mcp_forecast_engine.errors import HistoryTooShort
 from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
 from mcp_forecast_engine.evaluation.budget import BUDGETS
 from mcp_forecast_engine.evaluation.combining import Judge, choose_mix
-from mcp_forecast_engine.evaluation.model_lines import MODEL_LINES, Size, size_of
+from mcp_forecast_engine.evaluation.model_lines import MODEL_LINES
+from mcp_forecast_engine.evaluation.model_size import Size, size_of
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, plan_for
 from mcp_forecast_engine.evaluation.windows import Truth
 from mcp_forecast_engine.models.spec import spec_for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from label_toys import ASOF, Row, built, on, revised_rows, row
 from negative_home import Place, opened
 
 from mcp_forecast_engine.data.labels import Coverage, as_of
+from mcp_forecast_engine.engine import Engine
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.factory.governance import LABEL_RULES, Limit, built_in, read_profile, read_profiles
 from mcp_forecast_engine.factory.label_gate import judge_labels
+from mcp_forecast_engine.store.artifacts import ArtifactStore
 
 DEFAULT = built_in()["default"]
 
@@ -66,6 +69,41 @@ def test_what_one_profile_refuses_another_may_allow(place: Place) -> None:
         place.plan(dataset, **asked)
     assert caught.value.reason == "LABEL_GATE_UNSATISFIED"
     assert place.plan(dataset, **asked, governance="exploratory").body["label_asof"] == f"{on(100)}Z"
+
+
+def test_a_receipt_shows_that_the_rules_of_labels_were_kept(place: Place) -> None:
+    dataset = place.register(revised_rows(), series=["store"], observed="seen")
+    ended = place.work(place.enter(place.plan(dataset, label_asof=ASOF, season_length=7)))
+    assert ended.result is not None
+    digests = place.read(ended.result)["refs"]
+    receipt, report = (place.read(digests[name]) for name in ("gate_receipt", "eval_report"))
+    known = coverage_of(revised_rows(), ASOF)
+    measured = {"coverage": known.share, "conflicts": known.conflict_share}
+    assert report["labels"] == measured
+    shown = {line["rule"]: line for line in receipt["rules"] if line["rule"] in LABEL_RULES}
+    assert {rule: line["measured"] for rule, line in shown.items()} == measured
+    assert {rule: line["limit"] for rule, line in shown.items()} == receipt["profile"]["labels"]
+    assert all(line["passed"] for line in shown.values())
+
+
+class Counting(ArtifactStore):
+    """The same store; how often each file was read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: Counter[str] = Counter()
+
+    def get(self, digest: str) -> bytes:
+        self.reads[digest] += 1
+        return super().get(digest)
+
+
+def test_revised_data_are_read_once_to_be_judged_and_measured(place: Place) -> None:
+    dataset = place.register(revised_rows(), series=["store"], observed="seen")
+    store = Counting(place.folder / "artifacts")
+    counted = replace(place, engine=Engine(place.database, store, wall_limit_s=300.0))
+    plan = counted.plan(dataset, label_asof=ASOF, season_length=7)
+    assert store.reads[plan.body["dataset_digest"]] == 1
 
 
 def test_data_without_observed_times_are_not_judged(place: Place) -> None:

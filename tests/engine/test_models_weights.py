@@ -29,8 +29,8 @@ HORIZON = 6
 ROLES = ("known_future", "historical", "static")
 NEEDS = {"mlp": "torch", "segment_lstm": "torch", "tabular": "lightgbm"}
 ASKED: dict[str, dict[str, int]] = {
-    "mlp": {"seeds": 2, "visits": 2_000, "hidden": 8},
-    "segment_lstm": {"seeds": 2, "visits": 2_000, "hidden": 8},
+    "mlp": {"seeds": 2, "visits": 400, "hidden": 8},
+    "segment_lstm": {"seeds": 2, "visits": 400, "hidden": 8},
     "tabular": {"trees": 20},
 }
 OWN = [name for name in MODELS if name != "pretrained"]

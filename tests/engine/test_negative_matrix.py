@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from negative_home import Place, copied, made_in, untouched
-from negative_publication import PUBLICATION, evidence_of, moved_meanwhile
+from negative_home import Place, copied, made_in, told, untouched
+from negative_publication import (
+    PUBLICATION,
+    Scenario,
+    evidence_of,
+    flipped,
+    moved_meanwhile,
+    other_model,
+    with_part,
+    with_ref,
+)
 from negative_training import OTHER_HORIZON, TRAINING, file_gone
 from registry_toy import FALLBACK, TENANT
 
 from mcp_forecast.errors import CODE_OF_CATEGORY
 from mcp_forecast_contracts.errors import CODES
 from mcp_forecast_engine.factory.pins import read_pins
-from mcp_forecast_engine.factory.taxonomy import OUTCOMES, REASONS
-from mcp_forecast_engine.registry import events
+from mcp_forecast_engine.factory.taxonomy import OUTCOMES, REASONS, REJECTIONS
+from mcp_forecast_engine.registry import events, lifecycle
+from mcp_forecast_engine.registry.events import Order
+from mcp_forecast_engine.registry.policy import default_policy
 from mcp_forecast_engine.registry.resolution import Needs, Resolution, resolve
 from mcp_forecast_engine.registry.scope import Scope
 
 CODES_TOLD: Final[dict[str, dict[str, Any]]] = json.loads(
     (Path(__file__).parent / "golden" / "taxonomy.json").read_text()
 )["codes"]
+NOWHERE: Final = "sha256:" + "0" * 64
 SCENARIOS: Final = {**TRAINING, **PUBLICATION}
 # Where a run was at work, that it failed is what may be seen of it, with the steps it had finished.
 ENDS: Final = ("run", "run_step", "artifacts")
@@ -77,6 +90,62 @@ def test_evidence_that_is_no_document_is_refused_as_what_it_should_have_been(
     assert (error["details"]["reason"], error["field"]) == (reason, ref)
 
 
+def test_the_model_of_another_run_is_not_published_under_the_name_of_this_one(place: Place) -> None:
+    act = other_model(place)
+    with untouched(place):
+        error = act()
+    assert error["details"] == {"reason": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION", "file": "model.onnx"}
+    assert "is not the one that the gate judged" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["leakage.json", "preprocessing.json", "explanation.json", "governance_profile.json", "training_config.json"],
+)
+def test_a_changed_file_of_an_unpublished_run_is_no_bundles(place: Place, name: str) -> None:
+    error = flipped(name)(place)()
+    assert error["details"] == {"reason": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION", "file": name}
+    assert error["next_step"] == "restore it from a backup; then publish_bundle again"
+
+
+def test_a_changed_result_of_an_unpublished_run_is_no_bundles(place: Place) -> None:
+    path = place.artifacts.path(str(place.run(place.passed).result))
+    path.write_bytes(path.read_bytes()[:-1])
+    error = told(lambda: place.publish(place.passed))
+    assert error["details"] == {"reason": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION", "file": "result.json"}
+
+
+SERVING = {
+    "covariate_schema_hash": "", "input_spec": {"digest": NOWHERE}, "horizon": 7, "target": "y", "freq": "D",
+    "data_freq": "D", "model": NOWHERE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("scenario", "reason"),
+    [
+        (evidence_of("train_build_request", lambda found: [found]), "REQUEST_INVALID"),
+        (evidence_of("train_build_request", lambda found: "text"), "REQUEST_INVALID"),
+        (evidence_of("gate_receipt", lambda found: {**found, "eligibility": None}), "GATE_INVALID"),
+        (evidence_of("gate_receipt", lambda found: {**found, "evidence_refs": {}}), "GATE_INVALID"),
+        (with_ref("gate_receipt", 5), "EVIDENCE_REF_MISSING"),
+        (with_ref("dataset_manifests", [5]), "EVIDENCE_REF_MISSING"),
+        (with_part("refs", []), "BUNDLE_PUBLICATION_INVALID"),
+        (with_part("gate", "PASS"), "BUNDLE_PUBLICATION_INVALID"),
+        (with_part("gate", {"decision": "FAIL"}), "BUNDLE_PUBLICATION_INVALID"),
+        (with_part("artifacts", [{"name": "../model.onnx", "digest": NOWHERE}]), "BUNDLE_PUBLICATION_INVALID"),
+        (with_part("serving", SERVING), "BUNDLE_PUBLICATION_INVALID"),
+    ],
+)
+def test_documents_of_another_shape_are_refused_and_end_no_call_in_a_traceback(
+    place: Place, scenario: Scenario, reason: str
+) -> None:
+    act = scenario(place)
+    with untouched(place):
+        error = act()
+    assert error["details"]["reason"] == reason, error
+
+
 def test_every_reason_has_its_scenario_and_only_those() -> None:
     assert not set(TRAINING) & set(PUBLICATION)
     assert set(SCENARIOS) == set(REASONS)
@@ -88,6 +157,7 @@ def test_reasons_are_what_they_were() -> None:
         name: (reason.category, reason.disposition) for name, reason in REASONS.items()
     }
     assert {name for name, one in CODES_TOLD.items() if one["is"] == "outcome"} == set(OUTCOMES)
+    assert {name for name, one in CODES_TOLD.items() if one["is"] == "rejection"} == set(REJECTIONS)
 
 
 def test_every_other_code_of_the_plan_is_told_by_another_name_or_waits_for_its_rail() -> None:
@@ -101,7 +171,7 @@ def test_every_other_code_of_the_plan_is_told_by_another_name_or_waits_for_its_r
             assert one["needs"], name
             assert name not in REASONS
         else:
-            assert one["is"] in ("raised", "outcome"), name
+            assert one["is"] in ("raised", "outcome", "rejection"), name
 
 
 def test_a_publication_that_fails_midway_leaves_no_half_and_its_repeat_gives_the_same_bundle(place: Place) -> None:
@@ -118,6 +188,38 @@ def test_a_publication_that_fails_midway_leaves_no_half_and_its_repeat_gives_the
     assert one.bundle.manifest == packaged.manifest
     with place.database.read() as connection:
         assert [event.event_type for event in events.every(connection)] == ["BUNDLE_PUBLISHED"]
+
+
+def test_what_the_policy_rejects_is_on_record_by_name_and_changes_nothing_else(place: Place) -> None:
+    bundle = place.publish(place.passed).bundle
+    assert bundle is not None
+    prod = Scope(environment="prod")
+
+    def tried(scope: Scope = prod, **policy: Any) -> tuple[str, ...]:
+        order = Order(actor="anna", at=1.0, policy=replace(default_policy(), **policy))
+        with place.database.command() as connection:
+            before = lifecycle.active(connection, scope)
+            made = lifecycle.promote(connection, scope, bundle.ref, order)
+            assert made.rejected
+            assert lifecycle.active(connection, scope) == before
+            assert [one.event_type for one in made.events] == ["PROMOTION_REJECTED"]
+        return made.reason_codes
+
+    told = {*tried(approvals=1), *tried(profiles={"prod": ["strict"]})}
+    place.edit("UPDATE bundle SET gate_decision = 'FAIL'")
+    told |= set(tried())
+    place.edit("UPDATE bundle SET gate_decision = 'PASS'")
+    other = replace(bundle, bundle_id="bnd_" + "0" * 24)
+    with place.database.command() as connection:  # it is ACTIVE there, and the bundle was never compared with it
+        lifecycle.publish(connection, prod, other, Order(actor="anna", at=1.0))
+        lifecycle.promote(
+            connection, prod, other.ref, Order(actor="anna", at=1.0, policy=replace(default_policy(), profiles={}))
+        )
+    told |= set(tried())
+    with place.database.command() as connection:
+        lifecycle.retire(connection, prod, bundle.ref, Order(actor="anna", at=1.0))
+    told |= set(tried())
+    assert told == set(REJECTIONS)
 
 
 def test_why_a_scope_is_served_or_not_is_told_with_every_answer(place: Place) -> None:

@@ -14,7 +14,7 @@ from mcp_forecast.home.opening import open_home
 from mcp_forecast_engine.errors import DataInvalid, NotFound, RegistryConflict
 from mcp_forecast_engine.registry import events, lifecycle, listing
 from mcp_forecast_engine.registry.active import active
-from mcp_forecast_engine.registry.bundles import BundleRef, named
+from mcp_forecast_engine.registry.bundles import Bundle, BundleRef, named
 from mcp_forecast_engine.registry.explain import explain
 from mcp_forecast_engine.registry.lifecycle import Change, approve, promote, publish, retire, rollback
 from mcp_forecast_engine.registry.listing import BundleFilter
@@ -90,17 +90,83 @@ def test_a_promotion_moves_active_with_one_event_that_says_from_what_to_what(reg
     (event,) = made.events
     assert (made.changed, made.active, made.before, made.token) == (True, B.ref, A.ref, event.seq)
     assert (event.event_type, event.bundle, event.before) == ("BUNDLE_PROMOTED_ACTIVE", B.ref, A.ref)
-    assert (event.actor, event.reason, event.evidence, event.at) == ("ben", "better", {"ticket": 4}, 7.25)
+    assert (event.actor, event.reason, event.evidence["ticket"], event.at) == ("ben", "better", 4, 7.25)
     assert event.policy_rev == default_policy().stamp
     assert event.event_id == event.name_from_content()
     assert active(registry, toy.EVERYBODY) == (B, event.seq)
 
 
-def test_promoting_what_is_active_makes_no_second_event_whatever_token_it_brings(registry: Connection) -> None:
+def test_promoting_what_is_active_makes_no_second_event(registry: Connection) -> None:
     first = bring(registry, A.ref)
-    again = promote(registry, toy.EVERYBODY, A.ref, toy.order(), expected_token=0)
+    again = promote(registry, toy.EVERYBODY, A.ref, toy.order(), expected_token=first.token)
     assert (again.changed, again.active, again.token, again.events) == (False, A.ref, first.token, ())
     assert types(registry) == ["BUNDLE_PROMOTED_ACTIVE"]
+
+
+def test_a_stale_token_is_refused_also_where_the_change_already_holds(registry: Connection) -> None:
+    token = bring(registry, A.ref).token
+    for stale in (0, token - 1, token + 100):
+        with pytest.raises(RegistryConflict) as caught:
+            promote(registry, toy.EVERYBODY, A.ref, toy.order(), expected_token=stale)
+        assert (caught.value.reason, caught.value.allowed) == ("TOKEN_STALE", token)
+        with pytest.raises(RegistryConflict):
+            rollback(registry, toy.EVERYBODY, toy.order(), to=A.ref, expected_token=stale)
+
+
+def judged(registry: Connection, name: str, **told: str) -> Bundle:
+    """A published bundle whose publication says how it was judged."""
+    made = toy.bundle(name)
+    evidence = {"judged": {"profile": "default@1", "verdict": "trust", **told}}
+    publish(registry, toy.EVERYBODY, made, toy.order(evidence=evidence))
+    return made
+
+
+def test_what_was_not_measured_against_the_active_bundle_is_promoted_with_a_warning_that_names_both(
+    registry: Connection,
+) -> None:
+    bring(registry, A.ref)
+    compared, not_compared = judged(registry, "x", compared_with=str(A.ref)), judged(registry, "y")
+    first = promote(registry, toy.EVERYBODY, compared.ref, toy.order())
+    assert (first.changed, first.warnings, first.events[0].evidence) == (True, (), {})
+    second = promote(registry, toy.EVERYBODY, not_compared.ref, toy.order())
+    (warning,) = second.warnings
+    assert str(compared.ref) in warning
+    assert str(not_compared.ref) in warning
+    assert second.events[0].evidence == {"warnings": [warning]}
+
+
+def test_a_bundle_that_was_made_for_another_scope_is_promoted_with_a_warning_that_names_both(
+    registry: Connection,
+) -> None:
+    made = promote(registry, toy.TENANT, judged(registry, "x").ref, toy.order())
+    assert made.warnings == (f"bnd_x@1 was made for {toy.EVERYBODY}, and is promoted to {toy.TENANT}",)
+
+
+def test_prod_takes_only_what_was_measured_against_its_active_bundle_and_judged_by_a_profile_it_accepts(
+    registry: Connection,
+) -> None:
+    prod = Scope(environment="prod")
+
+    def bring_up(made: Bundle) -> Change:
+        return promote(registry, prod, made.ref, toy.order())
+
+    assert bring_up(judged(registry, "o", profile="own@3")).reason_codes == ("PROFILE_NOT_ACCEPTED",)
+    assert bring_up(A).reason_codes == ("PROFILE_NOT_ACCEPTED",)  # nobody knows by which
+    one = judged(registry, "x")
+    assert bring_up(one).changed
+    no = bring_up(judged(registry, "y", profile="strict@1"))
+    assert (no.reason_codes, no.active) == (("ACTIVE_NOT_COMPARED",), one.ref)
+    assert no.events[0].reason_codes == no.reason_codes
+    assert bring_up(judged(registry, "z", profile="strict@1", compared_with=str(one.ref))).changed
+
+
+def test_a_policy_of_an_embedder_may_tell_or_require_by_environment(registry: Connection) -> None:
+    bring(registry, A.ref)
+    strict = replace(default_policy(), compared_with_active={"*": "required"})
+    asked = toy.order(policy=strict)
+    assert promote(registry, toy.EVERYBODY, B.ref, asked).reason_codes == ("ACTIVE_NOT_COMPARED",)
+    open_ = replace(strict, compared_with_active={"*": "required", "local": "told"})
+    assert promote(registry, toy.EVERYBODY, B.ref, toy.order(policy=open_)).changed
 
 
 def test_a_change_that_was_decided_before_the_last_move_is_refused_with_the_current_token(registry: Connection) -> None:
@@ -195,6 +261,19 @@ def test_a_rollback_may_name_where_to_and_said_twice_is_done_once(registry: Conn
     assert (caught.value.reason, caught.value.allowed) == ("BUNDLE_NOT_BEHIND", [])
     with pytest.raises(NotFound):
         rollback(registry, toy.EVERYBODY, toy.order(), to=BundleRef("bnd_x", "1"))
+
+
+def test_a_rollback_goes_to_nothing_that_was_not_looked_at(registry: Connection) -> None:
+    bring(registry, A.ref, B.ref, C.ref)
+    before = types(registry)
+    for looked_at, to in (((), None), ((A.ref,), None), ((B.ref,), A.ref)):
+        with pytest.raises(RegistryConflict, match="moved while its bundle was being checked") as caught:
+            rollback(registry, toy.EVERYBODY, toy.order(), to=to, looked_at=looked_at)
+        assert (caught.value.reason, caught.value.allowed) == ("TOKEN_STALE", active(registry, toy.EVERYBODY).token)
+    assert types(registry) == before
+    assert rollback(registry, toy.EVERYBODY, toy.order(), looked_at=(B.ref,)).active == B.ref
+    rollback(registry, toy.EVERYBODY, toy.order(), looked_at=(A.ref,))
+    assert rollback(registry, toy.EVERYBODY, toy.order(), looked_at=()).active is None
 
 
 def test_a_rollback_may_retire_what_it_goes_away_from_for_good(registry: Connection) -> None:

@@ -74,8 +74,37 @@ def test_an_active_bundle_that_cannot_do_what_is_needed_is_named_and_the_next_is
     assert (found.looked[0].bundle, found.looked[0].misfits) == (SHORT.ref, ("horizon",))
     none = resolve(registry, toy.TENANT, Needs(horizon=99, target="z"))
     assert (none.outcome, none.reason_codes[-1]) == ("FAIL_CLOSED", NONE)
-    with pytest.raises(BundleIncompatible, match=r"bnd_short@1 in .*acme: target, horizon; bnd_long@1 in .*"):
+    with pytest.raises(BundleIncompatible, match=r"bnd_short@1 in .*acme: target, horizon; bnd_long@1 in .*") as caught:
         none.require()
+    assert (caught.value.field, caught.value.allowed) == ("target", {"target": "y", "horizon": 7})
+    levels = resolve(registry, toy.TENANT, Needs(levels=(0.25,)))
+    with pytest.raises(BundleIncompatible) as caught:
+        levels.require()
+    assert (caught.value.field, caught.value.allowed) == ("levels", {"levels": [90]})
+
+
+def test_the_fallback_answers_with_a_warning_that_names_both_scopes_and_the_slots_there_are(
+    registry: Connection,
+) -> None:
+    up(registry, toy.FALLBACK, LONG)
+    up(registry, toy.EVERYBODY, SHORT)
+    up(registry, Scope(slot="theirs", tenant="other"), LONG)  # nobody else's business
+    misspelt = Scope(slot="primry")
+    assert resolve(registry, misspelt).warnings == (
+        f"nothing that is ACTIVE in {misspelt} answers this: the fallback {toy.FALLBACK} does; slots with something "
+        "ACTIVE: fallback, primary",
+    )
+    assert resolve(registry, toy.EVERYBODY).warnings == ()
+
+
+def test_a_scope_without_an_answer_blames_the_part_that_is_astray(registry: Connection) -> None:
+    up(registry, toy.EVERYBODY, SHORT)
+    for scope, field in (
+        (Scope(environment="prod"), "environment"), (Scope(mode="paper"), "mode"), (Scope(slot="other"), "slot"),
+    ):  # fmt: skip
+        with pytest.raises(NotFound) as caught:
+            resolve(registry, scope).require()
+        assert (caught.value.field, caught.value.allowed) == (field, [str(toy.EVERYBODY)])
 
 
 def test_the_token_is_of_the_newest_move_that_may_have_a_say_and_never_falls(registry: Connection) -> None:
@@ -140,7 +169,20 @@ def test_a_policy_that_is_none_is_refused(document: bytes, what: str) -> None:
 
 def test_a_policy_with_a_rule_that_nobody_knows_is_refused() -> None:
     body = {"policy_id": "p", "revision": "1", "input_contracts": [], "approvals": 0, "fallback_slot": None}
-    body |= {"promotion": {"horizon": "about"}, "needs": {}}
+    body |= {"promotion": {"horizon": "about"}, "needs": {}, "compared_with_active": {}, "profiles": {}}
     with pytest.raises(DataInvalid, match="'about'") as caught:
         read_policy(json.dumps(body).encode())
     assert "at_least" in caught.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [({"compared_with_active": {"prod": "never"}}, "compared_with_active"), ({"profiles": {"prod": 5}}, "profiles")],
+)
+def test_a_policy_that_says_neither_told_nor_required_or_lists_no_profiles_is_refused(
+    wrong: dict[str, object], what: str
+) -> None:
+    body = {"policy_id": "p", "revision": "1", "input_contracts": [], "approvals": 0, "fallback_slot": None}
+    body |= {"promotion": {}, "needs": {}, "compared_with_active": {}, "profiles": {}, **wrong}
+    with pytest.raises(DataInvalid, match=what):
+        read_policy(json.dumps(body).encode())

@@ -115,7 +115,7 @@ class RegistryMachine(RuleBasedStateMachine):
         name, stack = record.bundle_id, self.stacks[scope]
         token = None if stale is None else self.tokens[scope] - bool(stale)
         holds = bool(stack) and stack[-1] == name
-        expected = self.unknown(name) or ("TOKEN_STALE" if stale and not holds else None)
+        expected = self.unknown(name) or ("TOKEN_STALE" if stale else None)
         made = self.ask(expected, lifecycle.promote, scope, record.ref, toy.order(), expected_token=token)
         if made is None:
             return
@@ -154,10 +154,9 @@ class RegistryMachine(RuleBasedStateMachine):
         now = stack[-1] if stack else None
         ahead = [one for one in reversed(stack[:-1]) if one != now and one not in self.retired]
         elsewhere = any(other[-1:] == [now] for place, other in self.stacks.items() if place != scope)
-        expected = None
-        if now != name:
+        expected = "TOKEN_STALE" if stale else None
+        if now != name and not stale:
             refusals = (
-                ("TOKEN_STALE", stale),
                 ("NotFound", name is not None and name not in self.published),
                 ("BUNDLE_NOT_BEHIND", name is not None and name not in ahead),
                 ("BUNDLE_STILL_ACTIVE", retire and now is not None and elsewhere),

@@ -1,6 +1,7 @@
 """A small corridor, from data to what is ACTIVE, whose calls are killed: by a server that ends itself at a point.
 
-python corridor_toy.py TOOL ARGUMENTS [POINT]    a server that opens its home, says so, and makes one call when told to
+python corridor_toy.py TOOL ARGUMENTS POINT    a server that opens its home, says so, and makes one call when told to;
+                                               an empty POINT ends it nowhere
 
 Points are the milestones of the call, each statement of its transaction that writes, and the answer sent; the server
 prints those that it passed. Repeating the call under its key has to lead where an undisturbed one leads.

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Desk
-from gate_data import failing
+from shop import FAILED, Shop, opened_shop
 from skills_ref import validate
 
 from mcp_forecast_contracts.catalogue import documents, tools
@@ -26,6 +25,12 @@ BODY = TEXT.split("---", 2)[2]
 BLOCK = re.compile(r"```call\n(.*?)```", re.S)
 CALLS = [line.split(" ", 1) for block in BLOCK.findall(BODY) for line in block.splitlines()]
 QUOTED = [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", BLOCK.sub("", BODY))]
+
+
+@pytest.fixture
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with opened_shop(tmp_path_factory) as made:
+        yield made
 
 
 def words(value: Any) -> Iterator[str]:
@@ -61,18 +66,11 @@ def test_every_tool_is_in_the_skill() -> None:
     assert [tool["name"] for tool in tools() if tool["name"] not in named] == []
 
 
-def test_every_name_in_the_skill_exists_in_a_contract_or_a_real_answer(desk: Desk) -> None:
-    chance, first = random.Random(1), date(2024, 1, 1)
-    rows = [{"ds": str(first + timedelta(days=i)), "y": i % 7 + chance.random()} for i in range(300)]
-    dataset = desk.call("register_dataset", {"rows": rows})["result"]["dataset_id"]
-    asked = {"dataset_id": dataset, "horizon": 7}
-    trained = desk.finish(desk.call("run_training", asked)["result"]["run_id"])
-    dull = desk.call("register_dataset", {"rows": failing()})["result"]["dataset_id"]
-    failed = desk.finish(desk.call("run_training", {**asked, "dataset_id": dull})["result"]["run_id"])["result"][
-        "run_id"
-    ]
-    refused = desk.call("publish_bundle", {"run_id": failed, "idempotency_key": "f"})
-    names = {"RUN": trained["result"]["run_id"], "KEY": "k", "REASON": "as the skill says"}
+def test_every_name_in_the_skill_exists_in_a_contract_or_a_real_answer(shop: Shop) -> None:
+    desk, run_id = shop.desk, shop.passed(7)
+    trained = desk.finish(run_id)
+    refused = desk.call("publish_bundle", {"run_id": shop.failed(FAILED), "idempotency_key": "f"})
+    names = {"RUN": run_id, "KEY": "k", "REASON": "as the skill says"}
     done = dict(followed(desk, names))
     assert done["rollback_bundle"]["result"]["status"] == "ROLLED_BACK"
     served = done["run_inference"]

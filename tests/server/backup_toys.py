@@ -86,12 +86,6 @@ def home_id(settings: Settings) -> str:
     return (settings.home / "home.id").read_text().strip()
 
 
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
 def any_artifact(folder: Path) -> Path:
     return next(file.path for file in ArtifactStore(folder / "artifacts").files())
 

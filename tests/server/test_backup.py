@@ -16,12 +16,12 @@ from backup_toys import (
     command,
     elsewhere,
     finished,
-    flip,
     has_forecast,
     home_id,
     restored,
     without_places,
 )
+from bit_flips import flip
 from conftest import ENDED, Desk
 from postgres_server import PostgresServer
 

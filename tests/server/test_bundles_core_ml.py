@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bit_flips import flipped
 from conftest import desk_in
-from test_registry_tools import Shop
-from test_serving_by_registry import flipped
+from shop import Shop
 
 from mcp_forecast_engine.factory.bundle import package
 from mcp_forecast_engine.models.coreml import author_core_ml
@@ -39,7 +39,7 @@ def test_a_bundle_names_its_core_ml_package_and_is_the_same_one_without_it(tmp_p
         without = json.loads(package(run, plain, artifacts))
         assert [without[name] for name in ("bundle_id", "version")] == [bundle["bundle_id"], bundle["version"]]
         for name in APART:
-            with flipped(shop, files[name]):
+            with flipped(artifacts.path(files[name])):
                 for error in (
                     shop.refused("promote_bundle", bundle_id=made["bundle_id"]),
                     shop.refused("run_inference", bundle_id=made["bundle_id"]),

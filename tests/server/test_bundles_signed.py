@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,28 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Desk, desk_in
-from test_registry_tools import Shop
-from test_serving_by_registry import flipped
+from bit_flips import flipped
+from conftest import Desk
+from shop import Shop, opened_shop
+from signing_toys import pem
 
+from mcp_forecast.app import open_app
 from mcp_forecast.cli import main
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.ports import Signing
+from mcp_forecast_engine.registry import lifecycle
+from mcp_forecast_engine.registry.bundles import BundleRef
+from mcp_forecast_engine.registry.events import Order
+from mcp_forecast_engine.registry.scope import Scope
 from mcp_forecast_engine.registry.shelf import Shelf
+from mcp_forecast_engine.store.artifacts import ArtifactStore
 
 REASON = "BUNDLE_SIGNATURE_INVALID"
-
-
-def pem(place: Path, name: str) -> Path:
-    """A private key of an operator, with its public one beside it as `.pub`."""
-    from cryptography.hazmat.primitives import serialization as forms
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, path = ec.generate_private_key(ec.SECP256R1()), place / f"{name}.pem"
-    path.write_bytes(key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption()))
-    shown = key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
-    path.with_suffix(".pub").write_bytes(shown)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +40,21 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with desk_in(tmp_path_factory.mktemp("signed")) as desk:
-        yield Shop(desk)
+    with opened_shop(tmp_path_factory) as made:
+        yield made
 
 
 @contextmanager
-def operated(desk: Desk, signing: Signing) -> Iterator[None]:
-    """The same home under an operator with these keys, as a server that was started with them has it."""
-    engine = desk.app.engine
-    before = engine.shelf
-    engine._shelf = Shelf(desk.app.database, engine.artifacts, engine.documents, signing)
+def operated(shop: Shop, **keys: Path) -> Iterator[None]:
+    """The same home under an operator whose settings name these keys: another server on it."""
+    before = shop.desk
+    named = {setting: str(file) for setting, file in keys.items()}
+    shop.desk = Desk(open_app(replace(before.app.settings, workers=0, **named)), before.portal)
     try:
         yield
     finally:
-        engine._shelf = before
+        shop.desk.app.close()
+        shop.desk = before
 
 
 def signed_events(shop: Shop, made: dict[str, Any]) -> list[dict[str, Any]]:
@@ -68,20 +66,27 @@ def signed_events(shop: Shop, made: dict[str, Any]) -> list[dict[str, Any]]:
 def made(shop: Shop, keys: dict[str, Path]) -> dict[str, Any]:
     """A bundle that was published with the operator's key."""
     pytest.importorskip("model_signing", reason="bundles are signed with model-signing, the extra `signing`")
-    with operated(shop.desk, Signing(key=keys["ours"])):
-        return shop.done("publish_bundle", run_id=shop.passed(7))
+    run_id = shop.passed(8)
+    with operated(shop, signing_key=keys["ours"]):
+        return shop.done("publish_bundle", run_id=run_id)
+
+
+@pytest.fixture(scope="module")
+def unsigned(shop: Shop) -> str:
+    """Another run that passed, which no operator with a key published."""
+    return shop.passed(7)
 
 
 def test_without_the_extra_a_key_refuses_to_publish_and_says_what_to_install(
-    shop: Shop, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    shop: Shop, keys: dict[str, Path], unsigned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "model_signing", None)
-    run_id = shop.passed(10)
-    with operated(shop.desk, Signing(key=keys["ours"])):
-        error = shop.refused("publish_bundle", run_id=run_id)
+    state = shop.state(unsigned)
+    with operated(shop, signing_key=keys["ours"]):
+        error = shop.refused("publish_bundle", run_id=unsigned)
     assert (error["code"], error["details"]["reason"]) == ("EVIDENCE_INVALID", REASON)
     assert "mcp-forecast[signing]" in error["next_step"]
-    assert shop.state(run_id) == "PASS"
+    assert shop.state(unsigned) == state
 
 
 def test_a_publication_is_signed_once_a_key_and_keeps_its_name(
@@ -90,7 +95,7 @@ def test_a_publication_is_signed_once_a_key_and_keeps_its_name(
     again = shop.done("publish_bundle", run_id=made["run_id"])
     assert (again["status"], again["manifest"]) == ("ALREADY_PUBLISHED", made["manifest"])
     for key in ("ours", "theirs", "theirs"):
-        with operated(shop.desk, Signing(key=keys[key])):
+        with operated(shop, signing_key=keys[key]):
             assert shop.done("publish_bundle", run_id=made["run_id"])["manifest"] == made["manifest"]
     names = [one["details"]["evidence"]["key"] for one in signed_events(shop, made)]
     assert len(names) == len({*names}) == 2
@@ -98,33 +103,41 @@ def test_a_publication_is_signed_once_a_key_and_keeps_its_name(
 
 
 def test_what_has_to_be_signed_is_promoted_and_gone_back_to_only_if_it_is(
-    shop: Shop, keys: dict[str, Path], made: dict[str, Any], tmp_path: Path
+    shop: Shop, keys: dict[str, Path], made: dict[str, Any], unsigned: str, tmp_path: Path
 ) -> None:
-    bare = shop.done("publish_bundle", run_id=shop.passed(8))
+    bare = shop.done("publish_bundle", run_id=unsigned)
     place: dict[str, Any] = {"slot": "signed"}
     shop.done("promote_bundle", bundle_id=bare["bundle_id"], **place)
-    shop.done("promote_bundle", bundle_id=made["bundle_id"], slot="other")
-    with operated(shop.desk, Signing(required=keys["ours"].with_suffix(".pub"))):
+    shop.done("promote_bundle", bundle_id=made["bundle_id"], **place)
+    with operated(shop, signed_by=keys["ours"].with_suffix(".pub")):
         refused = shop.refused("promote_bundle", bundle_id=bare["bundle_id"], slot="other")
         assert (refused["code"], refused["details"]["reason"]) == ("EVIDENCE_INVALID", REASON)
         assert "is not signed by the key sha256:" in refused["message"]
         assert shop.done("promote_bundle", bundle_id=made["bundle_id"], slot="third")["status"] == "PROMOTED"
-    with operated(shop.desk, Signing(required=pem(tmp_path, "stranger").with_suffix(".pub"))):
-        for slot in ("fourth", "fifth"):
-            error = shop.refused("promote_bundle", bundle_id=made["bundle_id"], slot=slot)
-            assert error["details"]["reason"] == REASON
-    longer = shop.done("publish_bundle", run_id=shop.passed(9))
-    shop.done("promote_bundle", bundle_id=longer["bundle_id"], **place)
-    with operated(shop.desk, Signing(required=keys["ours"].with_suffix(".pub"))):
         assert shop.refused("rollback_bundle", **place)["details"]["reason"] == REASON
-    assert shop.done("list_bundles", **place)["active"][0]["bundle"].startswith(longer["bundle_id"])
+    with operated(shop, signed_by=pem(tmp_path, "stranger").with_suffix(".pub")):
+        error = shop.refused("promote_bundle", bundle_id=made["bundle_id"], slot="fourth")
+        assert error["details"]["reason"] == REASON
+    assert shop.done("list_bundles", **place)["active"][0]["bundle"].startswith(made["bundle_id"])
+    borrowed = signed_events(shop, made)[-1]["details"]["evidence"]
+    with shop.desk.app.database.command() as connection:  # by hand: the signature of other files, under our key's name
+        ref = BundleRef(bare["bundle_id"], bare["version"])
+        named = {part: borrowed[part] for part in ("key", "signature")}
+        lifecycle.sign(connection, Scope(), ref, Order("somebody", 1.0), **named)
+    with operated(shop, signed_by=keys["ours"].with_suffix(".pub")):
+        error = shop.refused("promote_bundle", bundle_id=bare["bundle_id"], slot="fifth")
+        assert (error["code"], error["details"]["reason"]) == ("EVIDENCE_INVALID", REASON)
+        assert error["message"].startswith("model.sig: ")
 
 
 def test_a_signature_of_another_file_list_or_with_another_byte_is_refused(
     shop: Shop, keys: dict[str, Path], made: dict[str, Any]
 ) -> None:
     signature = signed_events(shop, made)[-1]["details"]["evidence"]["signature"]
-    with operated(shop.desk, Signing(required=keys["ours"].with_suffix(".pub"))), flipped(shop, signature):
+    with (
+        operated(shop, signed_by=keys["ours"].with_suffix(".pub")),
+        flipped(shop.desk.app.engine.artifacts.path(signature)),
+    ):
         error = shop.refused("promote_bundle", bundle_id=made["bundle_id"], slot="sixth")
         assert (error["code"], error["details"]["file"]) == ("ARTIFACT_CORRUPT", "model.sig")
 
@@ -145,7 +158,7 @@ def test_an_exported_bundle_verifies_here_and_with_the_tool_of_the_specification
     assert main(["bundles", "export", str(folder), made["bundle_id"]]) == 0
     assert "signed" in capsys.readouterr().out
     assert main(["bundles", "export", str(folder), made["bundle_id"]]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    assert "is there already" in capsys.readouterr().err
     first = signed_events(shop, made)[-1]["details"]["evidence"]["signature"]
     (folder / "model.sig").write_bytes(shop.desk.app.engine.artifacts.get(first))
     verify = ["bundles", "verify", str(folder), "--public-key", str(keys["ours"].with_suffix(".pub"))]
@@ -154,21 +167,59 @@ def test_an_exported_bundle_verifies_here_and_with_the_tool_of_the_specification
     assert tool(folder, keys["ours"]).returncode == 0
     assert tool(folder, keys["theirs"]).returncode != 0
     for path in sorted(folder.iterdir()):
-        sound = path.read_bytes()
-        middle = len(sound) // 2
-        path.write_bytes(sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :])
-        assert main(verify) == 1, path.name
+        with flipped(path):
+            assert main(verify) == 1, path.name
         # What bundle.json says of a file is believed until its signature is read: then that file is named.
         assert f"error: {path.name}: " in capsys.readouterr().err or path.name == "bundle.json"
-        path.write_bytes(sound)
-    weights = folder / "weights.safetensors"
-    sound = weights.read_bytes()
-    weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
-    assert "weights.safetensors" in tool(folder, keys["ours"]).stderr + tool(folder, keys["ours"]).stdout
-    weights.write_bytes(sound)
-    (folder / "more.json").write_bytes(b"{}")
+    with flipped(folder / "weights.safetensors"):
+        told = tool(folder, keys["ours"])
+    assert "weights.safetensors" in told.stderr + told.stdout
+    more = folder / "more.json"
+    more.write_bytes(b"{}")
     assert main(verify) == 1
     assert "more.json: it is no file of this bundle" in capsys.readouterr().err
+    more.unlink()
+    (folder / "model.sig").unlink()
+    assert main(verify) == 1
+    assert f"{folder} has no model.sig" in capsys.readouterr().err
+    assert main(verify[:-2]) == 0
+    assert "the signature was not checked: name a --public-key" in capsys.readouterr().out
+
+
+def test_a_key_that_cannot_be_used_says_nothing_about_the_bundle(
+    tmp_path: Path, keys: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MCP_FORECAST_HOME", str(tmp_path))
+    bad = tmp_path / "bad.pem"
+    bad.write_bytes(b"")
+    verify = ["bundles", "verify", str(tmp_path / "no bundle"), "--public-key"]
+    assert main([*verify, str(bad)]) == 2
+    assert "the key bad.pem cannot be used" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    assert main([*verify, str(keys["ours"].with_suffix(".pub"))]) == 2
+    assert "mcp-forecast[signing]" in capsys.readouterr().err
+    assert main(verify[:-1]) == 1
+    assert "bundle.json: it is missing" in capsys.readouterr().err
+
+
+def test_an_export_that_is_refused_leaves_no_folder(
+    shop: Shop, made: dict[str, Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("MCP_FORECAST_HOME", str(shop.desk.app.settings.home))
+    artifacts = shop.desk.app.engine.artifacts
+    signature = signed_events(shop, made)[0]["details"]["evidence"]["signature"]
+    weights = next(
+        file["sha256"] for file in json.loads(artifacts.get(made["manifest"]))["files"] if "weights" in file["name"]
+    )
+    for name, digest in (("model.sig", signature), ("weights.safetensors", weights)):
+        with flipped(artifacts.path(digest)):
+            assert main(["bundles", "export", str(tmp_path / "out"), made["bundle_id"]]) == 2
+        assert f"error: {name}: " in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    assert main(["bundles", "export", str(tmp_path / "file" / "out"), made["bundle_id"]]) == 2
+    assert "out: " in capsys.readouterr().err
 
 
 def test_signatures_that_are_garbled_anywhere_are_refused_by_name(
@@ -204,6 +255,61 @@ def test_a_file_that_holds_no_such_key_is_refused_by_name(tmp_path: Path, keys: 
             file.write_bytes(content)
         with pytest.raises(CorridorRefused, match=r"the key bad\.pem cannot be used"):
             key_of(file)
+
+
+def test_what_has_to_be_signed_answers_only_if_it_is_also_where_it_was_active_before(
+    shop: Shop, keys: dict[str, Path], made: dict[str, Any]
+) -> None:
+    bare = shop.done("publish_bundle", run_id=shop.passed(10))
+    for bundle, slot in ((bare, "bare"), (made, "signed")):
+        shop.done("promote_bundle", bundle_id=bundle["bundle_id"], mode="answers", slot=slot)
+    with operated(shop, signed_by=keys["ours"].with_suffix(".pub")):
+        for asked in ({"bundle_id": bare["bundle_id"]}, {"mode": "answers", "slot": "bare"}):
+            error = shop.refused("run_inference", **asked)
+            assert (error["code"], error["details"]["reason"]) == ("EVIDENCE_INVALID", REASON)
+            assert error["next_step"].startswith("publish_bundle again where the operator's key is set")
+        for asked in ({"bundle_id": made["bundle_id"]}, {"mode": "answers", "slot": "signed"}):
+            assert shop.done("run_inference", **asked)["state"] == "SUCCEEDED"
+        # The signature was checked: from here on only the files are, and a byte of them still matters.
+        signature = signed_events(shop, made)[-1]["details"]["evidence"]["signature"]
+        with flipped(shop.desk.app.engine.artifacts.path(signature)):
+            assert shop.done("run_inference", bundle_id=made["bundle_id"])["state"] == "SUCCEEDED"
+        artifacts = shop.desk.app.engine.artifacts
+        document = json.loads(artifacts.get(made["manifest"]))
+        leakage = next(one["sha256"] for one in document["files"] if one["name"] == "leakage.json")
+        with flipped(artifacts.path(leakage)):
+            assert shop.refused("run_inference", bundle_id=made["bundle_id"])["details"]["file"] == "leakage.json"
+
+
+class Counted(ArtifactStore):
+    """A store that says how often each of its files was read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: Counter[str] = Counter()
+
+    def get(self, digest: str) -> bytes:
+        self.reads[digest] += 1
+        return super().get(digest)
+
+
+def test_signing_reads_a_file_once_more_than_packaging_and_checking_reads_it_once(
+    shop: Shop, keys: dict[str, Path], made: dict[str, Any], tmp_path: Path
+) -> None:
+    engine, database = shop.desk.app.engine, shop.desk.app.database
+    document = json.loads(engine.artifacts.get(made["manifest"]))
+    model = next(one["sha256"] for one in document["files"] if one["name"] == "model.onnx")
+    store = Counted(engine.artifacts.path(model).parent.parent)
+    fresh = pem(tmp_path, "fresh")
+    draft = Shelf(database, store, engine.documents, Signing(key=fresh)).prepare(made["run_id"])
+    assert draft.signed is not None
+    assert store.reads[model] == 2
+    store.reads.clear()
+    public = keys["ours"].with_suffix(".pub")
+    checking = Shelf(database, store, engine.documents, Signing(required=public))
+    for reads in (1, 2):
+        checking.verified(made["bundle_id"], None)
+        assert store.reads[model] == reads
 
 
 def test_the_signing_key_is_not_told_to_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backup_toys import command
 from conftest import Desk
 from gate_data import passing
 
@@ -55,9 +58,9 @@ def test_another_limit_under_the_same_name_is_another_run_and_the_same_limit_the
 ) -> None:
     found = []
     for limit in (0.1, 0.2, 0.1):
-        written(file, default={"skill_low": {"min": limit}})
+        written(file, orders={"skill_low": {"min": limit}})
         desk = open_desk(replace(settings, governance=str(file), workers=0))
-        found.append(asked(desk)["result"]["run_id"])
+        found.append(asked(desk, governance_profile="orders")["result"]["run_id"])
     assert found[0] == found[2] != found[1]
 
 
@@ -66,6 +69,7 @@ def test_a_profile_that_the_file_lacks_is_refused_with_the_names_there_are(
 ) -> None:
     desk = open_desk(replace(settings, governance=str(written(file, orders={})), workers=0))
     error = asked(desk, governance_profile="order")["error"]
+    assert (error["category"], error["disposition"]) == ("input", "terminal")  # no repeat finds it
     assert (error["code"], error["details"]["reason"]) == ("REQUEST_REFUSED", "GOVERNANCE_PROFILE_UNRESOLVED")
     assert error["allowed"] == ["default", "exploratory", "orders", "strict"]
 
@@ -84,6 +88,39 @@ def test_a_file_that_is_absent_or_wrong_stops_the_start_and_is_named(
         open_desk(wrong)
     assert (absent.value.reason, refused.value.reason) == ("GOVERNANCE_PROFILE_INVALID",) * 2
     assert open_desk(settings).call("list_runs", {})["ok"]  # nothing half-open is left
+
+
+@pytest.mark.parametrize("door", ["serve", "http", "worker"])
+def test_no_door_opens_over_a_wrong_file_and_the_operator_is_told_where_it_is(
+    settings: Settings, file: Path, door: str
+) -> None:
+    file.write_text("{")
+    code, said = command(replace(settings, governance=str(file)), door)
+    assert (code, said.splitlines()[0].startswith(f"error: {file}: it is no JSON")) == (2, True), said
+    assert "correct the governance file" in said
+    assert "serving" not in said
+    assert not settings.home.exists() or door == "worker"
+
+
+def test_a_misspelt_rule_is_refused_with_the_rules_there_are(settings: Settings, file: Path) -> None:
+    written(file, orders={"skil_low": {"min": 0}})
+    code, said = command(replace(settings, governance=str(file)), "worker")
+    assert code == 2
+    assert "'skil_low' is not known" in said
+    assert "allowed: skill, skill_low," in said
+
+
+def test_what_a_door_reads_before_it_opens_imports_next_to_nothing(file: Path) -> None:
+    look = f"""
+import sys
+from mcp_forecast.governance import profiles_of
+from mcp_forecast.settings import Settings
+profiles = profiles_of(Settings(governance={str(written(file, orders={}))!r}))
+assert profiles["orders"].policy_id == "acme"
+print([name for name in ("numpy", "sqlalchemy", "pydantic", "anyio", "onnxruntime") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_the_file_is_found_from_the_folder_that_the_server_starts_in(tmp_path: Path) -> None:

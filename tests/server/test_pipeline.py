@@ -192,6 +192,14 @@ def test_a_start_after_an_unclean_end_says_so_in_the_log(
     assert first.app.process_id != second.app.process_id
 
 
+def test_a_file_that_is_not_there_is_told_as_absent_without_the_folders(desk: Desk, settings: Settings) -> None:
+    error = desk.call("register_dataset", {"path": "nope.csv"})["error"]
+    assert (error["code"], error["field"]) == ("FILE_UNREADABLE", "path")
+    assert "there is no such file" in error["message"]
+    assert "check the name" in error["next_step"]
+    assert str(settings.roots[0]) not in str(error)
+
+
 def test_files_outside_the_roots_are_not_read(desk: Desk, settings: Settings) -> None:
     outside = settings.home.parent / "secret.csv"
     outside.write_text("ds,y\n2025-01-01,1\n")

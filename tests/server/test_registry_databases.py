@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 from conftest import Desk
-from test_registry_tools import Shop, blocked
+from shop import Shop, trained
+from test_registry_tools import blocked
+
+from mcp_forecast.settings import Settings
+from mcp_forecast.upkeep.restore import restore_home
 
 BOTH_DATABASES = True
 
 
-def test_the_way_from_a_run_to_the_bundle_that_answers_and_back(desk: Desk) -> None:
+def test_the_way_from_a_run_to_the_bundle_that_answers_and_back(
+    open_desk: Callable[[Settings], Desk], settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    restore_home(settings, trained(tmp_path_factory))
+    desk = open_desk(settings)
     shop = Shop(desk)
-    runs = [shop.passed(horizon) for horizon in (5, 6)]
+    runs = [shop.passed(horizon) for horizon in (7, 8)]
     packaged = desk.app.engine.shelf.prepare(runs[0]).packaged
     assert packaged is not None
     undo = blocked(desk.app.engine.artifacts.path(packaged.manifest))

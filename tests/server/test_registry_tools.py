@@ -7,81 +7,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
-from conftest import AGENT, Answer, Desk, desk_in
-from gate_data import failing, passing
-from sqlalchemy import select, text
+from bit_flips import flipped
+from conftest import AGENT
+from shop import Shop, opened_shop
+from sqlalchemy import text
 
 from mcp_forecast.calls.caller import Caller
 from mcp_forecast.cli import main
 from mcp_forecast.settings import child_environment
-from mcp_forecast_contracts.catalogue import documents
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.registry.events import Order
-from mcp_forecast_engine.registry.explain import explain
-from mcp_forecast_engine.runtime.ledger import RUN
 
 NO_RUN, NO_BUNDLE = "run_" + "0" * 24, "bnd_" + "0" * 24
 
 
-class Shop:
-    """A desk with two datasets: runs on one pass their gate, on the other they fail it."""
-
-    def __init__(self, desk: Desk) -> None:
-        self.desk, self.keys = desk, 0
-        self.dataset, self.dull = (
-            desk.call("register_dataset", {"rows": rows, "freq": "D"})["result"]["dataset_id"]
-            for rows in (passing(), failing())
-        )
-
-    def passed(self, horizon: int) -> str:
-        """A training run whose gate says PASS."""
-        return self._trained(self.dataset, horizon, "PASS")
-
-    def failed(self, horizon: int) -> str:
-        """A training run whose gate says FAIL."""
-        return self._trained(self.dull, horizon, "FAIL")
-
-    def _trained(self, dataset: str, horizon: int, state: str) -> str:
-        asked = {"dataset_id": dataset, "horizon": horizon, "covariates": []}
-        run_id: str = self.desk.call("run_training", asked)["result"]["run_id"]
-        ended = self.desk.finish(run_id)["result"]
-        assert ended["state"] == state, ended
-        return run_id
-
-    def ask(self, tool: str, **asked: Any) -> Answer:
-        """An answer that its contract describes; a command gets a key of its own, and a reason if it needs one."""
-        wanted = documents()[tool]["input_schema"].get("required", ())
-        self.keys += 1
-        given = {"idempotency_key": f"k{self.keys}", "reason": "as tested"}
-        answer = self.desk.call(tool, {**{n: v for n, v in given.items() if n in wanted}, **asked})
-        jsonschema.validate(answer, documents()[tool]["output_schema"])
-        return answer
-
-    def done(self, tool: str, **asked: Any) -> dict[str, Any]:
-        answer = self.ask(tool, **asked)
-        assert answer["ok"], answer
-        result: dict[str, Any] = answer["result"]
-        return result
-
-    def refused(self, tool: str, **asked: Any) -> dict[str, Any]:
-        error: dict[str, Any] = self.ask(tool, **asked)["error"]
-        return error
-
-    def state(self, run_id: str) -> str:
-        with self.desk.app.database.read() as connection:
-            return str(connection.execute(select(RUN.c.state).where(RUN.c.run_id == run_id)).scalar_one())
-
-    def explained(self) -> tuple[str, ...]:
-        with self.desk.app.database.read() as connection:
-            return explain(connection).faults
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with desk_in(tmp_path_factory.mktemp("registry")) as desk:
-        yield Shop(desk)
+    with opened_shop(tmp_path_factory) as made:
+        yield made
+
+
+@pytest.fixture
+def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop of one test, which publishes its run of 7 days itself."""
+    with opened_shop(tmp_path_factory) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +90,9 @@ def test_a_run_that_failed_its_gate_is_refused_with_rule_measured_limit_and_refi
     assert shop.done("list_bundles", run_id=run_id)["bundles"] == []
 
 
-def test_what_is_not_ready_or_not_a_training_cannot_be_published(shop: Shop) -> None:
+def test_what_is_not_ready_or_not_a_training_cannot_be_published(shop: Shop, first: dict[str, Any]) -> None:
     assert shop.refused("publish_bundle", run_id=NO_RUN)["code"] == "NOT_FOUND"
-    forecast = shop.done("run_inference", run_id=shop.passed(10))["run_id"]
+    forecast = shop.done("run_inference", run_id=first["run_id"])["run_id"]
     assert shop.refused("publish_bundle", run_id=forecast)["code"] == "NOT_FOUND"
     asked = {"dataset_id": shop.dataset, "horizon": 5, "season_length": 29}
     queued = shop.desk.call("run_training", asked)["result"]["run_id"]
@@ -161,7 +112,8 @@ def test_promote_roll_back_and_the_history_of_a_scope(
     again = shop.done("promote_bundle", bundle_id=first["bundle_id"], **place)
     assert (again["status"], again["token"], again["registry_event_ids"]) == ("UNCHANGED", up["token"], [])
     over = shop.done("promote_bundle", bundle_id=second["bundle_id"], expected_token=up["token"], **place)
-    stale = shop.refused("rollback_bundle", expected_token=up["token"], **place)
+    with flipped(shop.desk.app.engine.artifacts.path(first["manifest"])):  # first of all, who decided has to look again
+        stale = shop.refused("rollback_bundle", expected_token=up["token"], **place)
     assert (stale["code"], stale["allowed"]) == ("REGISTRY_CONFLICT", [str(over["token"])])
     back = shop.done("rollback_bundle", expected_token=over["token"], **place)
     assert (back["status"], back["active"], back["before"]) == ("ROLLED_BACK", up["active"], over["active"])
@@ -190,7 +142,7 @@ def test_a_bundle_that_can_do_less_is_rejected_on_record(
 
 
 def test_a_bundle_that_is_retired_answers_nowhere_again(shop: Shop) -> None:
-    gone = shop.done("publish_bundle", run_id=shop.passed(12))
+    gone = shop.done("publish_bundle", run_id=shop.passed(10))
     shop.done("promote_bundle", bundle_id=gone["bundle_id"], tenant="acme")
     back = shop.done("rollback_bundle", tenant="acme", retire=True)
     assert (back["status"], "active" in back, len(back["registry_event_ids"])) == ("ROLLED_BACK", False, 2)
@@ -214,6 +166,29 @@ def test_bundles_are_listed_by_state_scope_and_run_page_by_page(
     assert [one["bundle_id"] for one in shop.done("list_bundles", mode="shadow")["bundles"]] == [first["bundle_id"]]
     foreign = shop.refused("list_bundles", view="events", cursor=page["next_cursor"])
     assert foreign["code"] == "CURSOR_INVALID"
+    assert foreign["message"] == "this cursor was not made by this listing: events"
+
+
+def test_the_command_lists_as_many_lines_as_were_asked_for_and_says_where_none_fits(
+    another: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = another.done("publish_bundle", run_id=another.passed(7))
+    for place in range(25):
+        another.done("promote_bundle", bundle_id=made["bundle_id"], mode="paged", slot=f"slot-{place}")
+    assert another.done("list_bundles", view="events", limit=100)["has_more"]  # more than one answer holds
+    for name, value in child_environment(another.desk.app.settings).items():
+        monkeypatch.setenv(name, value)
+    assert main(["bundles", "list", "--events", "--limit", "100"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "BUNDLE_PROMOTED_ACTIVE  local/paged/" in line]
+    assert len(lines) == 25
+    assert main(["bundles", "list", "--state", "ACTIVE", "--tenant", "nobodys"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "nothing fits: tenant nobodys, state ACTIVE"
+
+
+def test_a_filter_of_bundles_is_refused_where_events_are_listed(shop: Shop, first: dict[str, Any]) -> None:
+    for field, value in (("state", "ACTIVE"), ("run_id", first["run_id"])):
+        error = shop.refused("list_bundles", view="events", **{field: value})
+        assert (error["code"], error["field"]) == ("INVALID_ARGUMENTS", field)
 
 
 def test_unknown_bundles_and_scopes_are_refused_by_name(shop: Shop, first: dict[str, Any]) -> None:
@@ -261,8 +236,8 @@ def blocked(path: Path) -> Callable[[], None]:
     return undo
 
 
-def test_a_storage_that_fails_leaves_the_run_pending_and_the_same_call_ends_it(shop: Shop) -> None:
-    run_id = shop.passed(13)
+def test_a_storage_that_fails_leaves_the_run_pending_and_the_same_call_ends_it(another: Shop) -> None:
+    shop, run_id = another, another.passed(7)
     shelf = shop.desk.app.engine.shelf.prepare(run_id)
     assert shelf.packaged is not None
     undo = blocked(shop.desk.app.engine.artifacts.path(shelf.packaged.manifest))
@@ -282,9 +257,9 @@ def test_a_storage_that_fails_leaves_the_run_pending_and_the_same_call_ends_it(s
 
 
 def test_after_three_failures_an_operator_lets_a_publication_be_tried_again_and_nothing_trains(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    another: Shop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = shop.passed(14)
+    shop, run_id = another, another.passed(7)
     trained = shop.done("get_run_status", run_id=run_id)["attempt"], steps_of(shop, run_id)
     shelf = shop.desk.app.engine.shelf.prepare(run_id)
     assert shelf.packaged is not None
@@ -316,8 +291,8 @@ def test_after_three_failures_an_operator_lets_a_publication_be_tried_again_and_
     assert [(one["caller"], one["refs"]) for one in granted] == [told] * 2
 
 
-def test_failures_side_by_side_use_up_three_attempts_and_no_more(shop: Shop) -> None:
-    run_id = shop.passed(15)
+def test_failures_side_by_side_use_up_three_attempts_and_no_more(another: Shop) -> None:
+    shop, run_id = another, another.passed(7)
     shelf = shop.desk.app.engine.shelf
     packaged = shelf.prepare(run_id).packaged
     assert packaged is not None

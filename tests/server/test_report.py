@@ -106,9 +106,9 @@ def test_every_verdict_has_plain_words_and_its_reasons(verdict: str) -> None:
 
 def test_the_gate_says_pass_or_each_rule_that_was_broken_and_what_to_try() -> None:
     passed = {"decision": "PASS", "profile": "default", "rules": [], "rules_kept": 11}
-    assert " ".join(printed(report.gate_report(passed, after="bundles publish run_1")).split()) == (
+    assert " ".join(printed(report.gate_report(passed)).split()) == (
         "Gate: PASS It keeps every rule of the profile 'default': it may be published as a bundle, and answer for "
-        "others. next: bundles publish run_1"
+        "others."
     )
     rule = {"rule": "skill_low", "passed": False, "measured": -0.2, "limit": {"min": 0.0}, "means": "lower end"}
     failed = {**passed, "decision": "FAIL", "rules": [rule], "refinement": {"change": "try more models"}}

@@ -18,12 +18,12 @@ from backup_toys import (
     command,
     elsewhere,
     finished,
-    flip,
     home_id,
     restored,
     sealed,
     without_places,
 )
+from bit_flips import flip
 from conftest import ENDED, Desk
 from postgres_server import PostgresServer
 

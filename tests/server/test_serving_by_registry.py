@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from conftest import desk_in
+from bit_flips import flipped
 from gate_data import passing
-from test_registry_tools import Shop
+from shop import Shop, opened_shop
 
 # The files of a bundle; that these are all of them is a test of its own.
 FILES = (
@@ -23,8 +22,8 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    with desk_in(tmp_path_factory.mktemp("serving")) as desk:
-        yield Shop(desk)
+    with opened_shop(tmp_path_factory) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +36,13 @@ def short(shop: Shop) -> dict[str, Any]:
 def long(shop: Shop) -> dict[str, Any]:
     """A published bundle of 14 days."""
     return shop.done("publish_bundle", run_id=shop.passed(14))
+
+
+def judged(shop: Shop, bundle: dict[str, Any]) -> dict[str, str]:
+    """By whom the registry says that a bundle was judged."""
+    (line,) = shop.done("list_bundles", bundle_id=bundle["bundle_id"])["bundles"]
+    assert line["profile"].startswith("default@")
+    return {name: line[name] for name in ("profile", "verdict")}
 
 
 def test_a_scope_is_served_by_its_active_bundle_until_it_is_rolled_back(
@@ -52,7 +58,7 @@ def test_a_scope_is_served_by_its_active_bundle_until_it_is_rolled_back(
     assert first["served_by"] == {
         "by": "registry", "bundle_id": short["bundle_id"], "version": short["version"], "scope": up["scope"],
         "served_from": up["scope"], "outcome": "RESOLVED", "reason_codes": [], "token": up["token"],
-        "policy_rev": first["served_by"]["policy_rev"],
+        "policy_rev": first["served_by"]["policy_rev"], **judged(shop, short),
     }  # fmt: skip
     over = shop.done("promote_bundle", bundle_id=long["bundle_id"], slot="served")
     second = shop.done("run_inference", slot="served")
@@ -65,7 +71,8 @@ def test_a_scope_is_served_by_its_active_bundle_until_it_is_rolled_back(
 
 def test_the_forecast_is_one_run_however_its_bundle_was_found(shop: Shop, short: dict[str, Any]) -> None:
     pinned = shop.done("run_inference", bundle_id=short["bundle_id"], version=short["version"])
-    assert pinned["result"]["model"]["served_by"] == {"by": "bundle", **{n: short[n] for n in ("bundle_id", "version")}}
+    named = {n: short[n] for n in ("bundle_id", "version")}
+    assert pinned["result"]["model"]["served_by"] == {"by": "bundle", **named, **judged(shop, short)}
     tokens = []
     for slot in ("a", "b"):
         up = shop.done("promote_bundle", bundle_id=short["bundle_id"], slot=slot)
@@ -78,7 +85,133 @@ def test_the_forecast_is_one_run_however_its_bundle_was_found(shop: Shop, short:
     by_run = shop.done("run_inference", run_id=short["run_id"])
     assert by_run["run_id"] != pinned["run_id"]
     assert by_run["result"]["series"] == pinned["result"]["series"]
-    assert by_run["result"]["model"]["served_by"] == {"by": "run"}
+    assert by_run["result"]["model"]["served_by"] == {"by": "run", **judged(shop, short)}
+
+
+def test_every_answer_tells_the_scope_of_its_own_call_and_none_that_of_another(
+    shop: Shop, short: dict[str, Any]
+) -> None:
+    first, second = {"tenant": "alpha", "slot": "private"}, {"tenant": "beta", "slot": "private"}
+    horizon = {"horizon": 2}
+    tokens = [shop.done("promote_bundle", bundle_id=short["bundle_id"], **place)["token"] for place in (first, second)]
+    answers = [shop.ask("run_inference", **place, **horizon) for place in (first, second)]
+    assert len({answer["result"]["run_id"] for answer in answers}) == 1
+    for answer, place, token in zip(answers, (first, second), tokens, strict=True):
+        found = answer["result"]["result"]["model"]["served_by"]
+        assert {name: answer["result"]["request"][name] for name in place} == place
+        assert (found["scope"], found["token"]) == (f"local/live/private/{place['tenant']}", token)
+        (refs,) = (one["refs"] for one in shop.desk.log("OK") if one["request_id"] == answer["request_id"])
+        assert (refs["scope"], refs["registry_token"]) == (found["scope"], str(token))
+    pinned = shop.done("run_inference", bundle_id=short["bundle_id"], **horizon)
+    run_id = answers[0]["result"]["run_id"]
+    assert pinned["run_id"] == run_id
+    detailed = {"response_format": "detailed"}
+    told = [pinned, shop.done("get_run_status", run_id=run_id), shop.done("get_run_status", run_id=run_id, **detailed)]
+    told += [shop.done("list_runs", kind="inference", limit=5, **how) for how in ({}, detailed)]
+    for one in told:
+        assert "alpha" not in json.dumps(one)
+        assert "beta" not in json.dumps(one)
+    assert told[1]["result"]["model"]["served_by"]["bundle_id"] == short["bundle_id"]
+
+
+def test_a_forecast_that_is_not_there_yet_tells_its_call_how_it_was_found_then_and_when_it_is_repeated(
+    shop: Shop, short: dict[str, Any]
+) -> None:
+    up = shop.done("promote_bundle", bundle_id=short["bundle_id"], slot="queued", tenant="gamma")
+    asked = {"slot": "queued", "tenant": "gamma", "horizon": 6, "wait_s": 0, "idempotency_key": "queued"}
+    handle = shop.desk.call("run_inference", asked)["result"]
+    found = handle["request"]["served_by"]
+    assert ("result" in handle, found["scope"], found["token"]) == (False, up["scope"], up["token"])
+    ended = shop.desk.finish(handle["run_id"])["result"]
+    assert "gamma" not in json.dumps(ended)
+    again = shop.desk.call("run_inference", asked)["result"]
+    assert (again["result"]["model"]["served_by"], again["request"]["tenant"]) == (found, "gamma")
+    assert again["result"]["series"] == ended["result"]["series"]
+
+
+def test_a_misspelt_slot_that_the_fallback_answers_and_a_retired_bundle_are_told_with_a_warning(
+    shop: Shop, long: dict[str, Any]
+) -> None:
+    place = {"environment": "warned"}
+    gone = shop.done("publish_bundle", run_id=shop.passed(10))["bundle_id"]
+    shop.done("promote_bundle", bundle_id=long["bundle_id"], **place, slot="fallback")
+    shop.done("promote_bundle", bundle_id=gone, **place)
+    (warning,) = shop.ask("run_inference", **place, slot="primry", horizon=5)["warnings"]
+    assert "warned/live/primry" in warning
+    assert warning.endswith("the fallback warned/live/fallback does; slots with something ACTIVE: fallback, primary")
+    assert shop.ask("run_inference", **place, slot="fallback", horizon=5)["warnings"] == []
+    shop.done("rollback_bundle", **place, retire=True)
+    (warning,) = shop.ask("run_inference", bundle_id=gone, horizon=5)["warnings"]
+    assert "is retired" in warning
+
+
+def test_a_level_that_no_model_carries_is_one_refusal_by_run_bundle_and_scope(
+    shop: Shop, short: dict[str, Any]
+) -> None:
+    shop.done("promote_bundle", bundle_id=short["bundle_id"], slot="levels")
+    errors = [
+        shop.refused("run_inference", levels=[50], **named)
+        for named in ({"run_id": short["run_id"]}, {"bundle_id": short["bundle_id"]}, {"slot": "levels"})
+    ]
+    assert errors[0]["code"] == "DATA_INVALID"
+    assert errors == errors[:1] * 3
+
+
+def test_a_model_that_is_gone_is_named_by_its_file_where_its_run_is_asked(shop: Shop) -> None:
+    run_id = shop.passed(8)
+    files = shop.done("list_artifacts", run_id=run_id, name="model.onnx")["artifacts"]
+    path = shop.desk.app.engine.artifacts.path(files[0]["digest"])
+    kept = path.rename(path.with_suffix(".kept"))
+    error = shop.refused("run_inference", run_id=run_id, horizon=3)
+    kept.rename(path)
+    assert error["code"] == "ARTIFACT_CORRUPT"
+    assert error["message"].startswith(f"model.onnx of {run_id}: ")
+
+
+def test_prod_refuses_what_was_not_measured_against_its_active_bundle_and_the_next_step_makes_one_that_was(
+    shop: Shop, short: dict[str, Any], long: dict[str, Any]
+) -> None:
+    place = {"environment": "prod"}
+    up = shop.ask("promote_bundle", bundle_id=short["bundle_id"], **place)
+    assert (up["result"]["status"], up["warnings"]) == (
+        "PROMOTED", [f"{up['result']['active']} was made for local/live/primary, and is promoted to prod/live/primary"],
+    )  # fmt: skip
+    no = shop.ask("promote_bundle", bundle_id=long["bundle_id"], **place)
+    assert (no["result"]["status"], no["result"]["reason_codes"]) == ("REJECTED", ["ACTIVE_NOT_COMPARED"])
+    assert any(up["result"]["active"] in text and long["bundle_id"] in text for text in no["warnings"])
+    step = no["result"]["next_step"]
+    call = json.loads(step[step.index("{") : step.rindex("}") + 1])
+    made = shop.done("run_training", **call)
+    assert made["request"]["measured_against"] == up["result"]["active"]
+    ended = shop.desk.finish(made["run_id"])["result"]
+    assert (ended["state"], "not_compared" in ended["result"]["gate"]) == ("PASS", False)
+    new = shop.done("publish_bundle", run_id=made["run_id"])
+    (line,) = shop.done("list_bundles", bundle_id=new["bundle_id"])["bundles"]
+    assert (line["compared_with"], line["made_for"]) == (up["result"]["active"], "prod/live/primary")
+    over = shop.ask("promote_bundle", bundle_id=new["bundle_id"], **place)
+    assert (over["result"]["status"], over["warnings"]) == ("PROMOTED", [])
+
+
+def test_where_nothing_was_compared_the_gate_says_why_and_counts_no_rule_as_kept(shop: Shop) -> None:
+    run_id = shop.passed(8)
+    gate = shop.done("get_run_status", run_id=run_id)["result"]["gate"]
+    assert gate["not_compared"] == {"active_high": "nothing is ACTIVE in local/live/primary"}
+    whole = shop.done("get_run_status", run_id=run_id, response_format="detailed")["result"]["gate"]["rules"]
+    (rule,) = (one for one in whole if one["rule"] == "active_high")
+    assert (rule["compared"], rule["why"], "measured" in rule) == (False, gate["not_compared"]["active_high"], False)
+    assert gate["rules_kept"] == len(whole) - 1
+
+
+def test_what_is_active_for_another_target_is_not_compared_and_said_to_be_of_another_target(
+    shop: Shop, short: dict[str, Any]
+) -> None:
+    up = shop.done("promote_bundle", bundle_id=short["bundle_id"], slot="other-target")
+    rows = [{"ds": row["ds"], "z": row["y"]} for row in passing()]
+    dataset = shop.desk.call("register_dataset", {"rows": rows, "target": "z"})["result"]["dataset_id"]
+    made = shop.done("run_training", dataset_id=dataset, horizon=7, covariates=[], slot="other-target")
+    gate = shop.desk.finish(made["run_id"])["result"]["result"]["gate"]
+    told = f"ACTIVE is {up['active']}, and not compared: it forecasts 'y', this run 'z'"
+    assert gate["not_compared"] == {"active_high": told}
 
 
 def test_a_replay_says_what_was_answered_then(shop: Shop, short: dict[str, Any]) -> None:
@@ -161,19 +294,6 @@ def test_the_files_of_a_bundle_are_the_ones_that_are_tried(shop: Shop, short: di
     assert {"bundle.json", *(file["name"] for file in named)} - apart == set(FILES)
 
 
-@contextmanager
-def flipped(shop: Shop, digest: str) -> Iterator[None]:
-    """One bit of a stored file is another one."""
-    path = shop.desk.app.engine.artifacts.path(digest)
-    sound = path.read_bytes()
-    middle = len(sound) // 2
-    path.write_bytes(sound[:middle] + bytes([sound[middle] ^ 1]) + sound[middle + 1 :])
-    try:
-        yield
-    finally:
-        path.write_bytes(sound)
-
-
 @pytest.mark.parametrize("name", FILES)
 def test_one_flipped_byte_of_any_file_is_refused_by_name_when_read_published_promoted_gone_back_to_or_served(
     shop: Shop, short: dict[str, Any], long: dict[str, Any], name: str
@@ -192,10 +312,9 @@ def test_one_flipped_byte_of_any_file_is_refused_by_name_when_read_published_pro
         "go back to it": lambda: shop.refused("rollback_bundle", slot="behind", to=short["bundle_id"]),
         "serve": lambda: shop.refused("run_inference", slot="flipped"),
         "pin": lambda: shop.refused("run_inference", bundle_id=short["bundle_id"]),
+        "publish": lambda: shop.refused("publish_bundle", run_id=short["run_id"]),
     }
-    if name != "bundle.json":  # that one is made of the others, and made again by publishing
-        calls["publish"] = lambda: shop.refused("publish_bundle", run_id=short["run_id"])
-    with flipped(shop, digest):
+    with flipped(artifacts.path(digest)):
         for call in calls.values():
             error = call()
             assert (error["code"], error["details"]) == (

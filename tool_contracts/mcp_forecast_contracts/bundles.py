@@ -118,6 +118,10 @@ class BundleLine(Answer):
     run_id: str
     compatibility: Annotated[dict[str, Any], Field(description="what it can do: target, freq, horizon, levels, …")]
     manifest: Annotated[str, Field(description="digest of bundle.json, which names every file")]
+    made_for: Annotated[str, Field(description="scope it was trained for")]
+    profile: Annotated[str | None, Field(description="whose limits its gate kept, name@revision")] = None
+    verdict: Annotated[str | None, Field(description="of its trust")] = None
+    compared_with: Annotated[str | None, Field(description="ACTIVE bundle it was measured against")] = None
     published_at: str
 
 
@@ -215,13 +219,14 @@ PROMOTE_BUNDLE: Final = Contract(
     description=(
         "Let a published bundle be the one that answers in a scope; run_inference without run_id and bundle_id is then "
         "served by it. Its files are checked first, and it must be able to do all that the ACTIVE one does: what the "
-        "policy rejects is a durable record with reason codes. Read the scope's token with list_bundles and pass it, "
-        "so that nobody's change is overwritten unseen."
+        "policy rejects is a durable record with reason codes. That it was not measured against the ACTIVE one "
+        "is a warning, in prod a rejection. Read the scope's token with list_bundles and pass it, so that nobody's "
+        "change is overwritten unseen."
     ),
     arguments=PromoteBundleArguments,
     result=ScopeChangeAnswer,
     effect="command",
-    errors=("NOT_FOUND", "REGISTRY_CONFLICT", "ARTIFACT_CORRUPT", "IDEMPOTENCY_CONFLICT"),
+    errors=("NOT_FOUND", "REGISTRY_CONFLICT", "ARTIFACT_CORRUPT", "EVIDENCE_INVALID", "IDEMPOTENCY_CONFLICT"),
     examples=(
         {
             "bundle_id": "bnd_0123456789abcdef01234567",
@@ -243,7 +248,7 @@ ROLLBACK_BUNDLE: Final = Contract(
     arguments=RollbackBundleArguments,
     result=ScopeChangeAnswer,
     effect="command",
-    errors=("NOT_FOUND", "REGISTRY_CONFLICT", "IDEMPOTENCY_CONFLICT"),
+    errors=("NOT_FOUND", "REGISTRY_CONFLICT", "ARTIFACT_CORRUPT", "EVIDENCE_INVALID", "IDEMPOTENCY_CONFLICT"),
     examples=({"reason": "its forecasts came out too low", "idempotency_key": "rollback-1"},),
     destructive=True,
     room="registry",

@@ -94,7 +94,7 @@ ERRORS: Final[dict[Code, Meaning]] = {
         "data",
         "terminal",
         "the future was let into the training: nothing that it found counts",
-        "drop the rows or columns that the guard names and train again",
+        "leave out the column that guard columns names and train again; report what another guard found",
     ),
     "EVIDENCE_INVALID": Meaning(
         "data", "terminal", "the evidence of a run does not hold together", "make the same training call again"

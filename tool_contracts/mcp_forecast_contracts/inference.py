@@ -53,19 +53,19 @@ RUN_INFERENCE: Final = Contract(
     version="0.4.0",
     title="Forecast",
     description=(
-        "Forecast with a finished training run, a published bundle, or, if neither is named, the bundle that is ACTIVE "
-        "in the scope; result.model.served_by says which and why. Median, and quantile intervals that never cross, for "
-        "each series and step. Answers inline within wait_s; above 1,000 series or past wait_s it returns a run_id for "
-        "get_run_status. Models trained with known-future covariates need their values for every step: in `future`, or "
-        "in dataset rows after the last target. The answer repeats the trust of the training run; "
-        "get_run_status pages through a long one."
+        "Forecast with a finished training run, a published bundle, or, if neither is named, the bundle that is "
+        "ACTIVE in the scope, else in its slot `fallback`, with a warning; result.model.served_by says which and "
+        "why. Median, and quantile intervals that never cross, for each series and step. Answers inline within "
+        "wait_s; above 1,000 series or past wait_s it returns a run_id for get_run_status. Models trained with "
+        "known-future covariates need their values for every step: in `future`, or in dataset rows after the last "
+        "target. The answer repeats the trust of the training run; get_run_status pages through a long one."
     ),
     arguments=RunInferenceArguments,
     result=RunAnswer,
     effect="command",
     errors=(
         "NOT_FOUND", "QUOTA_EXCEEDED", "DATA_INVALID", "COVARIATES_MISMATCH", "HISTORY_TOO_SHORT", "RUN_NOT_READY",
-        "RUN_FAILED", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT", "BUNDLE_INCOMPATIBLE",
+        "RUN_FAILED", "IDEMPOTENCY_CONFLICT", "ARTIFACT_CORRUPT", "EVIDENCE_INVALID", "BUNDLE_INCOMPATIBLE",
     ),
     examples=(
         {"run_id": "run_0123456789abcdef01234567"},

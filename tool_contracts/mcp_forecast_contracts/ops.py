@@ -43,7 +43,7 @@ class Work(Answer):
     anomalies: Annotated[
         dict[str, int],
         Field(
-            description="train_failed: list_runs with state FAILED; publish_pending: publish_bundle again; "
+            description="train_failed: list_runs with state FAILED; publish_pending: follow the run's next_step; "
             "promotion_rejected: by policy; disagreements: of the checks below"
         ),
     ]

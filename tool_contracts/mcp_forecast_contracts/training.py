@@ -15,7 +15,8 @@ from mcp_forecast_contracts.schema import DatasetId, Int, Key, Name, Place, Prep
 class RunTrainingArguments(ScopeArguments):
     """What to train on and how far ahead; everything else has a sound default.
 
-    environment, mode, slot, tenant: where the model may be promoted; it is measured against what is ACTIVE there.
+    environment, mode, slot, tenant: what the model is made for: it is measured against what is ACTIVE exactly there.
+    Promoted elsewhere it is not compared with what is ACTIVE in that scope.
     """
 
     dataset_id: DatasetId
@@ -79,8 +80,9 @@ RUN_TRAINING: Final = Contract(
         "columns help (none, known-future ones and `holidays`, historical ones), then which models on them, from "
         "seasonal naive over regressions and classical models to networks, as far as `budget` reaches, alone or "
         "mixed. The result says whether to trust it: skill against seasonal naive with its interval, coverage, what "
-        "was tried and took how many CPU seconds. The same request is the same run; after a cancel or a retryable "
-        "failure the same call starts a new attempt. Answers are kept as long as the home."
+        "was tried and took how many CPU seconds. The same request is the same run while the same bundle is ACTIVE in "
+        "its scope, which it is measured against; after a cancel or a retryable failure the same call starts a new "
+        "attempt. Answers are kept as long as the home."
     ),
     arguments=RunTrainingArguments,
     result=RunAnswer,

@@ -58,6 +58,31 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Revised:
+    """What some rows of a panel are at another time than its own.
+
+    rows: int64 (R), ascending. y: float64 (R). observed: bool (R). covariates: name -> float64 (R), where they differ.
+    """
+
+    rows: NDArray[np.int64]
+    y: NDArray[np.float64]
+    observed: NDArray[np.bool_]
+    covariates: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Vintages:
+    """What a panel's rows were when the forecasts of some windows were made, where they were not yet what they are.
+
+    windows: origin (int64 (S), its bytes) -> what was known then. settled: what windows turned out to be, where that is
+    not what the panel holds; None: the panel holds it.
+    """
+
+    windows: Mapping[bytes, Revised]
+    settled: Revised | None = None
+
+
+@dataclass(frozen=True)
 class Panel:
     """The same series on a regular grid: no gap, no duplicate, every value finite; what models and evaluation see.
 
@@ -66,6 +91,7 @@ class Panel:
     covariates: name -> float64 (N), finite. roles, categories, axis: as in Frame. season_length: steps per season, m.
     future: known-future covariates after each series' last `y`: name -> float64 (S, F), where F >= 0 steps are known
     for every series and may differ between names; future_ds: int64 (S, least F), or of no step where there is none.
+    vintages: of revised data, what was known when the windows of a backtest were forecast; None: what it is now.
     """
 
     unique_id: tuple[str, ...]
@@ -80,6 +106,30 @@ class Panel:
     season_length: int
     future: Mapping[str, NDArray[np.float64]]
     future_ds: NDArray[np.int64]
+    vintages: Vintages | None = None
+
+    def as_known(self, origin: NDArray[np.int64]) -> Panel:
+        """The panel as it was known when a window was forecast, without other vintages; the only way to read an input.
+
+        origin: int64 (S), of one of the windows. Raises KeyError for another: nobody looked up what was known there.
+        """
+        if self.vintages is None:
+            return self
+        return self._with(self.vintages.windows[np.asarray(origin, np.int64).tobytes()])
+
+    def as_settled(self) -> Panel:
+        """The panel as it stands now, without vintages: what windows are scored by."""
+        if self.vintages is None:
+            return self
+        return replace(self, vintages=None) if self.vintages.settled is None else self._with(self.vintages.settled)
+
+    def _with(self, other: Revised) -> Panel:
+        y, observed, covariates = self.y.copy(), self.observed.copy(), dict(self.covariates)
+        y[other.rows], observed[other.rows] = other.y, other.observed
+        for name, values in other.covariates.items():
+            covariates[name] = self.covariates[name].copy()
+            covariates[name][other.rows] = values
+        return replace(self, y=y, observed=observed, covariates=covariates, vintages=None)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -22,7 +22,7 @@ from mcp_forecast_engine.data.frequency import (
 )
 from mcp_forecast_engine.data.one_step import other_steps
 from mcp_forecast_engine.data.reading import Column, Table
-from mcp_forecast_engine.data.revisions import newest_of, observed_times
+from mcp_forecast_engine.data.revisions import newest_of, observed_times, seen_later
 from mcp_forecast_engine.data.times import read_times
 from mcp_forecast_engine.errors import DataInvalid
 
@@ -220,7 +220,16 @@ def _refuse_hidden_series(table: Table, layout: Layout, request: ColumnRoles, ds
     distinct = len(np.unique(ds))
     if distinct > table.rows / 2 or table.rows < 4:
         return
-    named = _telling_apart(table, {layout.time, layout.target, *request.drop}, ds)
+    taken = {layout.time, layout.target, *request.drop}
+    named = _telling_apart(table, taken, ds)
+    measured = np.any([~table.columns[name].missing for name in layout.wide or (layout.target,)], axis=0)
+    if (seen := seen_later(table, taken, ds, measured)) is not None:
+        raise DataInvalid(
+            f"{table.rows} rows share {distinct} timestamps: {seen!r} looks like the time when each row became known",
+            field="observed", allowed=[seen],
+            next_step=f"pass {seen!r} as `observed` if several rows of a time are revisions of it; if they are several "
+            "series, name the columns that tell these apart with `series`",
+        )  # fmt: skip
     raise DataInvalid(
         f"{table.rows} rows share {distinct} timestamps: several series seem to be mixed",
         field="series",

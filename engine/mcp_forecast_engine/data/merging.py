@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.filling import with_all_rows
-from mcp_forecast_engine.data.frame import Frame, TimeAxis
+from mcp_forecast_engine.data.frame import Frame, Panel, TimeAxis
 from mcp_forecast_engine.data.frequency import DAY, Frequency, parse_frequency
 from mcp_forecast_engine.data.grid import first_stamp, stamp_at, steps_since
 from mcp_forecast_engine.data.steps import Draft, MergeDuplicates, Resample, StepRecord, first_changes, step_to_dict
@@ -84,6 +84,22 @@ def on_grid(frame: Frame) -> Integers:
     step = parse_frequency(frame.axis.freq)
     starts = np.repeat(first_stamp(frame.ds[frame.offsets[:-1]], step), np.diff(frame.offsets))
     return stamp_at(starts, steps_since(starts, frame.ds, step), step)
+
+
+def places_of(frame: Frame, panel: Panel) -> Integers:
+    """The step of its series in a panel that each row of the frame is part of, int64 (N).
+
+    Rows before its first step and behind its last one count with these; -1 for a series that the panel lacks."""
+    step, stamps = parse_frequency(panel.axis.freq), on_grid(frame)
+    ends = step.at_end or "W-" in step.alias  # the stamp of a month's end and of a week is the last of its days
+    place = {name: i for i, name in enumerate(panel.unique_id)}
+    found = np.full(len(stamps), -1, np.int64)
+    for i, name in enumerate(frame.unique_id):
+        if name in place:
+            rows, own = slice(*frame.offsets[i : i + 2]), slice(*panel.offsets[place[name] : place[name] + 2])
+            at = np.searchsorted(panel.ds[own], stamps[rows], side="left" if ends else "right")
+            found[rows] = at if ends else at - 1
+    return found
 
 
 def _group_starts(offsets: Integers, stamps: Integers) -> Integers:

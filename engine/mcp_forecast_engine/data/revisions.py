@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import numpy as np
@@ -61,6 +62,23 @@ def observed_times(
     if len(early):
         raise _too_early(name, early, about, found.ds)
     return found.ds
+
+
+def seen_later(table: Table, taken: Collection[str], ds: Integers, measured: NDArray[np.bool_]) -> str | None:
+    """The column of dates that may say when each row became known: never before a target's time, and told anew for rows
+    that share one. taken: columns that are something else. ds: seconds, int64 (N); measured: the row has a target."""
+    for name in table.columns:
+        if name in taken or table.columns[name].kind not in ("text", "time"):
+            continue
+        try:
+            found = read_times(table.columns[name], name=name, time_format=None, time_zone="UTC")
+        except DataInvalid:
+            continue
+        pairs = np.unique(np.stack([ds, found.ds]), axis=1).shape[1]
+        late = bool(np.all((found.ds >= ds - AHEAD_OF_UTC)[measured]))
+        if found.kind != "integer" and late and pairs > len(np.unique(ds)):
+            return name
+    return None
 
 
 def _read(table: Table, name: str, time_format: str | None) -> Times:

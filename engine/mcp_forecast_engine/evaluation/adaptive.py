@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ WIDEST = 3.0
 # Errors on the few windows that a mix was chosen by are smaller than those to come; by this much, about, on M4.
 FLATTERED = 1.05
 _AIM = 0.8
+# Of a window and an ended one: what this had turned out to be by then, where that is another outcome than now.
+Outcomes = Mapping[tuple[int, int], Truth]
+_SETTLED: Final[Outcomes] = {}
 _LOW, _HIGH = QUANTILES.index(0.1), QUANTILES.index(0.9)
 
 
@@ -68,36 +72,57 @@ class Issued:
         return self.together[self.rows[window] :]
 
 
-def issue(steps: Sequence[Step], plan: BacktestPlan, *, plain: bool) -> Issued:
+def issue(steps: Sequence[Step], plan: BacktestPlan, *, plain: bool, known: Outcomes = _SETTLED) -> Issued:
     """Walk through the windows; each gets offsets and a widening from windows that had ended at its origin.
 
     Adaptive conformal inference (Gibbs and Candes 2021) on the width: every ended window multiplies it by
     exp(rate (0.8 - share of its truth inside its 80 % interval)), within 1/3 .. 3. Overlapping windows share the rate.
     Where windows start less than a season apart, offsets are learned anew once a season. Where few windows both chose
-    the model and measure its errors, the width begins wider.
+    the model and measure its errors, the width begins wider. known: outcomes of ended windows as later ones knew them,
+    where these were not yet what the steps say; the widening after the last window goes by what the steps say.
     """
     rate = RATE * min(plan.stride / plan.horizon, 1.0)
     pace = max(min(plan.season_length, plan.horizon) // plan.stride, 1)
     few = plan.validation_windows < ENOUGH_WINDOWS
-    width, pushes, ended = _Width(float(np.log(FLATTERED)) if few else 0.0), list[float](), 0
+    last = width = _Width(float(np.log(FLATTERED)) if few else 0.0)
+    pushes, counted, ended = list[float](), list[bool](), 0
     rows = tuple(accumulate((len(step.series) for step in steps), initial=0))
     together = np.empty((rows[-1], plan.horizon, len(QUANTILES)))
     learned, due = np.zeros((0, 0)), 0
     for k, step in enumerate(steps):
         while ended < k and plan.back(ended) - plan.horizon >= plan.back(k):
-            width = width.pushed(rate * pushes[ended])
+            push = pushes[ended]
+            if (k, ended) in known and counted[ended]:
+                push = _push(_as_known(steps, known, k, ended), together[rows[ended] : rows[ended + 1]])
+            width = width.pushed(rate * push)
             ended += 1
         if ended and (not learned.size or k >= due):
-            learned, due = offsets_from(steps[max(ended - plan.residual_windows, 0) : ended], plain=plain), k + pace
+            recent = range(max(ended - plan.residual_windows, 0), ended)
+            learned, due = offsets_from([_as_known(steps, known, k, j) for j in recent], plain=plain), k + pace
         offsets = widened(learned, width.factor) if ended else np.zeros((plan.horizon, len(QUANTILES)))
         found = together[rows[k] : rows[k + 1]]
         away = offsets[None] * step.width[:, :, None]
         found[:] = spread_out(step.point, step.scale, away, step.nonnegative, step.empty)
         # Before half of the validation windows have ended, a miss says more about few residuals than about the width.
-        pushes.append(_push(step, found) if ended and k >= plan.validation_windows // 2 else 0.0)
-    for push in pushes[ended:]:
-        width = width.pushed(rate * push)
-    return Issued(together, rows, width.factor)
+        counted.append(bool(ended) and k >= plan.validation_windows // 2)
+        pushes.append(_push(step, found) if counted[k] else 0.0)
+    for push in pushes:
+        last = last.pushed(rate * push)
+    return Issued(together, rows, last.factor)
+
+
+def residual_of(path: Floats, scale: LocalScale, width: Floats, truth: Truth) -> Floats:
+    """Truth minus path (S', horizon) in the units of errors; NaN where there is no truth, and no unit to tell it in."""
+    told = truth.observed & (scale.spread > 0)  # a window of zeros has no unit
+    return np.where(told, (scale.forward(truth.y) - scale.forward(path)) / width, np.nan)
+
+
+def _as_known(steps: Sequence[Step], known: Outcomes, window: int, ended: int) -> Step:
+    """A window that has ended, with its outcome as it was known at another one."""
+    step, truth = steps[ended], known.get((window, ended))
+    if truth is None:
+        return step
+    return replace(step, truth=truth, residual=residual_of(step.point, step.scale, step.width, truth))
 
 
 def offsets_from(steps: Sequence[Step], *, plain: bool) -> Floats:

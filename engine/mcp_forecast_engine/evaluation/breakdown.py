@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -75,7 +76,10 @@ class PartScores:
 def breakdown(
     arm: str, against: str, scored: Scored, other: Scored, divided: Sequence[Division], *, seed: int
 ) -> tuple[Part, ...]:
-    """Every part with at least one step that both have a scaled error for. seed: of the bootstrap."""
+    """Every part with at least one step that both have a scaled error for. seed: of the bootstrap.
+
+    A part on which the other lost nothing has no skill, and is not among them: `lost_all` finds those.
+    """
     scale = np.where(scored.scale > 0, scored.scale, np.nan)[scored.series][:, None]
     mine, theirs = (np.abs(one.errors) / scale for one in (scored, other))
     seen, found = np.isfinite(mine) & np.isfinite(theirs), []
@@ -112,11 +116,25 @@ def part_scores(arms: Mapping[str, Scored], divided: Sequence[Division]) -> tupl
     return tuple(found)
 
 
-def lost_most(parts: Sequence[Part]) -> tuple[Part, ...]:
-    """Of one arm over another: the range of steps ahead, and the group of series, where it loses most, if it does."""
-    ahead = [part for part in parts if part.by == HORIZON and part.skill < 0]
-    groups = [part for part in parts if is_group(part.by) and part.skill < 0]
-    return tuple(min(found, key=lambda part: part.skill) for found in (ahead, groups) if found)
+def lost_all(scores: Mapping[str, Mapping[str, float | None]], arm: str, against: str) -> bool:
+    """Whether an arm lost where the other lost nothing, so that no skill can say how much. scores: of a part."""
+    mine, theirs = (scores.get(name, {}).get("MASE") for name in (arm, against))
+    return theirs == 0 and mine is not None and mine > 0
+
+
+def lost_most(parts: Sequence[Part], scores: Sequence[PartScores], arm: str, against: str) -> tuple[Part, ...]:
+    """Of one arm over another: the range of steps ahead, and the group of series, where it loses most, if it does.
+
+    Where the other lost nothing the skill is minus infinity, and the value added what the arm lost.
+    """
+    lost = [part for part in parts if (part.arm, part.against) == (arm, against) and part.skill < 0]
+    lost += [
+        Part(arm, against, part.by, part.label, part.steps, -inf, -part.scores[arm]["MASE"], None, None)
+        for part in scores
+        if lost_all(part.scores, arm, against)
+    ]
+    kinds = ([part for part in lost if part.by == HORIZON], [part for part in lost if is_group(part.by)])
+    return tuple(min(found, key=lambda part: (part.skill, part.value_added)) for found in kinds if found)
 
 
 def _steps_of(scored: Scored) -> dict[str, Floats]:

@@ -11,7 +11,8 @@ from typing import Final, Literal
 from mcp_forecast_engine.data.derived import is_holiday
 from mcp_forecast_engine.data.frame import Panel, Role
 from mcp_forecast_engine.evaluation.budget import Budget, installed_extras
-from mcp_forecast_engine.evaluation.model_lines import MODEL_LINES, size_of
+from mcp_forecast_engine.evaluation.model_lines import MODEL_LINES
+from mcp_forecast_engine.evaluation.model_size import size_of
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
 from mcp_forecast_engine.models.forecaster import Settings
 from mcp_forecast_engine.models.pretrained_folder import pretrained_folder
@@ -76,6 +77,11 @@ def arms_of(panel: Panel) -> tuple[Arm, ...]:
     if "historical" in roles:
         arms.append(WITH_ALL_COVARIATES)
     return tuple(arms)
+
+
+def baseline_of(plan: BacktestPlan) -> Candidate:
+    """The baseline of a plan: the season's repetition, of the plan's own season unless it says another one."""
+    return Candidate(BASELINE, BASELINE, {"period": plan.baseline_season} if plan.baseline_season else {})
 
 
 def reads_covariates(arm: str) -> bool:

@@ -26,6 +26,7 @@ from mcp_forecast_engine.models.spec import ForecastSpec, never_negative
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 ACTIVE: Final = "active"
+UNCOMPARED: Final = "the ACTIVE model is not compared: "  # how the sentence starts that says why
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ def walk_champion(
     Its settings, weights and rule stay; its members are fitted before the first validation window and on their own
     schedule in the test part, and its intervals come from these windows, as those of every arm.
     """
+    panel = replace(panel, season_length=arm.spec.season_length)  # its own: else asking for another would leave it out
     spec = _asked(panel, arm, plan, origins)
     if isinstance(spec, str):
-        return f"the ACTIVE model is not compared: {spec}"
+        return f"{UNCOMPARED}{spec}"
 
     def walk_one(member: Member, progress: Progress) -> list[Floats]:
         before, later = before_test(panel, member, spec, plan, origins)
@@ -63,7 +65,7 @@ def walk_champion(
     try:
         walked = each(walk_one, arm.members, progress, cores=cores)
     except (HistoryTooShort, PretrainedUnavailable, ArtifactCorrupt) as refusal:
-        return f"the ACTIVE model is not compared: {refusal.message}"
+        return f"{UNCOMPARED}{refusal.message}"
     paths = [combined([path[k] for path in walked], arm.weights, arm.rule) for k in range(plan.windows)]
     seen = [seen_at(panel, origin, plan.horizon) for origin in origins]
     own = replace(arm, name=ACTIVE, spec=spec)
@@ -79,8 +81,6 @@ def _asked(panel: Panel, arm: ArmReport, plan: BacktestPlan, origins: Sequence[I
     spec = arm.spec
     if spec.horizon != plan.horizon:
         return f"its horizon is {spec.horizon}, this run's {plan.horizon}"
-    if spec.season != max(plan.season_length, 1):
-        return f"its season has {spec.season} steps, this run's {max(plan.season_length, 1)}"
     roles = {"known_future": spec.known_future, "historical": spec.historical, "static": spec.static}
     for role, names in roles.items():
         for name in names:

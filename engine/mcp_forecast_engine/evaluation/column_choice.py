@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mcp_forecast_engine.evaluation.candidates import BASELINE, REFERENCE, Arm, Candidate, arms_of
+from mcp_forecast_engine.evaluation.candidates import BASELINE, REFERENCE, Arm, Candidate, arms_of, baseline_of
 from mcp_forecast_engine.evaluation.parallel import each
 from mcp_forecast_engine.evaluation.progress import Progress
 from mcp_forecast_engine.evaluation.trials import ArmChoice, Trials, unless_short
@@ -35,7 +35,7 @@ def choose_columns(trials: Trials, progress: Progress) -> ColumnChoice:
         candidate = Candidate(arm.name, REFERENCE)
         return unless_short(arm.name, lambda: trials.arm(arm.name, trials.spec(arm), candidate, progress))
 
-    baseline = trials.arm(BASELINE, trials.spec(Arm(BASELINE)), Candidate(BASELINE, BASELINE), progress)
+    baseline = trials.arm(BASELINE, trials.spec(Arm(BASELINE)), baseline_of(trials.plan), progress)
     references = each(reference, arms_of(trials.panel), progress, cores=trials.cores)
     arms = [arm for arm in references if isinstance(arm, ArmChoice)]
     short = tuple(told for told in references if isinstance(told, str))

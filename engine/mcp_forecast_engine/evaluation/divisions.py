@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -76,9 +76,11 @@ def _groupings(panel: Panel, origins: Sequence[Integers]) -> list[tuple[str, tup
     table = np.stack(origins)
     # Before the first test window of each series: no group may be made from what it is tested on.
     steps = np.where(table >= 0, table, panel.lengths).min(axis=0)
-    total = np.concatenate([[0.0], np.cumsum(np.abs(panel.y))])
-    begin = panel.offsets[:-1]
-    level = (total[begin + steps] - total[begin]) / np.maximum(steps, 1)
+    series = np.repeat(np.arange(len(steps)), panel.lengths)
+    early = panel.steps < np.repeat(steps, panel.lengths)
+    # Every series by itself: in one running sum a small one drowns in a large one.
+    total = np.bincount(series[early], weights=np.abs(panel.y[early]), minlength=len(steps))
+    level = total / np.maximum(steps, 1)
     quarters = (_quarters("level", level), _quarters("history", steps.astype(np.float64)))
     return [made for made in quarters if made is not None]
 
@@ -98,7 +100,10 @@ def _by_static(name: str, panel: Panel) -> tuple[str, tuple[str, ...], Integers]
     code = np.full(len(kinds), len(common), np.int64)
     code[common] = np.arange(len(common))
     words = panel.categories.get(name)
-    labels = [f"{kinds[k]:g}" if words is None else str(words[int(kinds[k])]) for k in common]
+    if words is None:
+        labels = _told_apart(lambda digits: [_number(kinds[k], digits) for k in common])
+    else:
+        labels = tuple(str(words[int(kinds[k])]) for k in common)
     return by, (*labels, REST)[: int(code.max()) + 1], code[place]
 
 
@@ -109,7 +114,7 @@ def _quarters(by: str, values: Floats) -> tuple[str, tuple[str, ...], Integers] 
     if len(kinds) < 2:
         return None
     ends = [(values[place == k].min(), values[place == k].max()) for k in range(len(kinds))]
-    return by, tuple(_between(low, high) for low, high in ends), place.astype(np.int64)
+    return by, _told_apart(lambda digits: [_between(*end, digits) for end in ends]), place.astype(np.int64)
 
 
 def _ranges(count: int) -> list[tuple[int, int]]:
@@ -122,5 +127,21 @@ def _label(first: int, last: int) -> str:
     return str(first) if first == last else f"{first}-{last}"
 
 
-def _between(low: float, high: float) -> str:
-    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+def _told_apart(write: Callable[[int], Sequence[str]]) -> tuple[str, ...]:
+    """Labels with as few digits as tell them apart, four at least. write: the labels, given how many digits."""
+    found: Sequence[str] = ()
+    for digits in range(4, 18):  # seventeen tell any two numbers apart
+        found = write(digits)
+        if len(set(found)) == len(found):
+            break
+    return tuple(found)
+
+
+def _between(low: float, high: float, digits: int) -> str:
+    return _number(low, digits) if low == high else f"{_number(low, digits)} to {_number(high, digits)}"
+
+
+def _number(value: float, digits: int) -> str:
+    """Whole numbers in full: many are the name of something. Beyond 2^53 their last digits mean nothing."""
+    whole = float(value).is_integer() and abs(value) < 2**53
+    return str(int(value)) if whole else f"{value:.{digits}g}"

@@ -14,7 +14,7 @@ from mcp_forecast_engine.evaluation.parallel import each
 from mcp_forecast_engine.evaluation.progress import Progress
 from mcp_forecast_engine.evaluation.windows import window_at
 from mcp_forecast_engine.models.combination import Combination, Rule
-from mcp_forecast_engine.models.features import inputs_at, phase_of
+from mcp_forecast_engine.models.features import Inputs, Layout, inputs_at, joined, phase_of
 from mcp_forecast_engine.models.forecaster import FittedModel, Recalibrated, Settings
 from mcp_forecast_engine.models.spec import ForecastSpec, never_negative
 from mcp_forecast_engine.models.table import MODELS, PHASED
@@ -105,7 +105,7 @@ def walking(
     """
     family = MODELS[member.family]
     if follow and isinstance(family, Recalibrated):
-        models = family.recalibrate(panel, spec, member.settings, origins)
+        models = _renewed(family, panel, spec, member.settings, origins)
         for origin, model in zip(origins, models, strict=True):
             for path in _paths(panel, model, [origin]):
                 yield path, model.layout.lookback
@@ -158,15 +158,34 @@ def group_starts(windows: int, refits: int) -> tuple[int, ...]:
 
 def _paths(panel: Panel, model: FittedModel, group: Sequence[Integers]) -> Iterator[Floats]:
     """The paths of a group of windows, many windows at a time but few enough for memory."""
-    series = [np.flatnonzero(origin >= 0) for origin in group]
-    sizes = [len(part) for part in series]
+    sizes = [int((origin >= 0).sum()) for origin in group]
     per_call = max(_ROWS // max(*sizes, 1), 1)
     for start in range(0, len(group), per_call):
         part = slice(start, start + per_call)
-        which = np.concatenate(series[part])
-        at = np.concatenate([origin[s] for origin, s in zip(group[part], series[part], strict=True)])
-        found = model.point(inputs_at(panel, model.layout, which, at))
+        found = model.point(_inputs(panel, model.layout, group[part]))
         yield from np.split(found, np.cumsum(sizes[part])[:-1])
+
+
+def _inputs(panel: Panel, layout: Layout, group: Sequence[Integers]) -> Inputs:
+    """What the forecasts of some windows read, one window after the other; of revised data what was known at each."""
+    series = [np.flatnonzero(origin >= 0) for origin in group]
+    at = [origin[some] for origin, some in zip(group, series, strict=True)]
+    if panel.vintages is None:
+        return inputs_at(panel, layout, np.concatenate(series), np.concatenate(at))
+    return joined(
+        [inputs_at(panel.as_known(o), layout, some, there) for o, some, there in zip(group, series, at, strict=True)]
+    )
+
+
+def _renewed(
+    family: type[Recalibrated], panel: Panel, spec: ForecastSpec, settings: Settings, origins: Sequence[Integers]
+) -> Iterator[FittedModel]:
+    """A model for every window, that moves on with them; where data are revised each is learned from what was known."""
+    if panel.vintages is None:
+        yield from family.recalibrate(panel, spec, settings, origins)
+        return
+    for origin in origins:
+        yield from family.recalibrate(panel.as_known(origin), spec, settings, [origin])
 
 
 def _phases(panel: Panel, group: Sequence[Integers], spec: ForecastSpec) -> Integers:

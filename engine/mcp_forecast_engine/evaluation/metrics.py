@@ -13,6 +13,8 @@ from mcp_forecast_engine.models.spec import MEDIAN, QUANTILES
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+# Errors of this share of the values are those of rounding.
+EXACT = 1e-6
 DECILES = tuple(q for q in QUANTILES if 0.1 <= q <= 0.9)
 
 
@@ -124,6 +126,11 @@ def coverage(scored: Scored, low: float, high: float) -> Metric:
 def coverage_by_step(scored: Scored, low: float, high: float) -> tuple[float, ...]:
     """Coverage at every step of the horizon, NaN where nothing was observed."""
     return tuple(mean_of(column) for column in inside(scored, low, high).T)
+
+
+def is_exact(mae: float | None, wql: float | None) -> bool:
+    """Whether scores say that every tested value was forecast exactly; nothing is left to save there."""
+    return mae == 0 or (wql is not None and wql < EXACT)
 
 
 def mean_scaled(absolute: Floats, series: Integers, scale: Floats) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcp_forecast_engine.evaluation.losses import METRICS, Losses
-from mcp_forecast_engine.evaluation.resampling import Skill, Unit, block_of, skill_of
+from mcp_forecast_engine.evaluation.resampling import Skill, Unit, block_of, nothing_to_save, skill_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _skill(
     )
     block = block_of(mine.unit, len(kept))
     if not any(loss.any() for loss in sums):  # neither loses anything: a constant series
-        return Skill(0.0, 0.0, 0.0, 0.5) if block else Skill(0.0, None, None, None)
+        return nothing_to_save(block)
     found = skill_of(*sums, block=block, samples=theirs.samples, seed=theirs.seed)
     return found if np.isfinite(found.value) else None
 

@@ -33,7 +33,8 @@ class BacktestPlan:
     windows the intervals learn from. refits: how often a model is fitted again in the test part; None leaves it to the
     line-up of models, 0 tests what was fitted before the validation windows. validation_stride: steps between
     validation origins; 0: the same as in the test part. own_ends: windows are counted from the end of each series,
-    whatever dates these are, as protocols of public collections ask for; else see `counts_own_ends`.
+    whatever dates these are, as protocols of public collections ask for; else see `counts_own_ends`. baseline_season:
+    steps that the baseline repeats and that MASE is scaled by, where they are not season_length (see `baseline`).
     """
 
     horizon: int
@@ -48,11 +49,17 @@ class BacktestPlan:
     residual_windows: int = 60
     bootstrap_samples: int = 2_000
     seed: int = 20_121_102
+    baseline_season: int = 0
 
     @property
     def reach(self) -> int:
         """Steps between the first validation origin and the end of the series."""
         return self.back(0)
+
+    @property
+    def scale_season(self) -> int:
+        """Steps of the season that errors are measured by: that of the baseline."""
+        return self.baseline_season or max(self.season_length, 1)
 
     @property
     def windows(self) -> int:
@@ -75,8 +82,8 @@ class BacktestPlan:
         return test + gap + (self.validation_windows - 1 - window) * stride
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; baseline_season only where it is another one."""
+        return {name: value for name, value in asdict(self).items() if name != "baseline_season" or value}
 
 
 def plan_for(
@@ -122,8 +129,7 @@ def too_short(rows: int, horizon: int, season: int) -> HistoryTooShort:
         allowed["horizon"] = f"1 to {most}"
         advice = f"send {need} rows per series, or shorten the horizon" + (_SHORTER if season > horizon else "")
     else:
-        least = rows_needed(1, season)
-        advice = f"no horizon can be tested on {rows} rows with season {season}: send at least {least} rows per series"
+        advice = f"no horizon can be tested on {rows} rows with season {season}: send at least {need} rows per series"
         advice += f"; or pass `season_length=1`, with a horizon of at most {plain}" if plain and season > 1 else ""
     return HistoryTooShort(
         f"{rows} rows in a typical series; a horizon of {horizon} with season {season} needs {need}",

@@ -36,6 +36,11 @@ class Skill:
     probability_better: float | None
 
 
+def nothing_to_save(block: int) -> Skill:
+    """Where neither loses anything: no share is saved, and that is sure where there are units enough (block > 0)."""
+    return Skill(0.0, 0.0, 0.0, 0.5) if block else Skill(0.0, None, None, None)
+
+
 def unit_of(windows: int, series: int) -> Unit:
     """What is drawn: windows, or whole series where windows are few and series many."""
     return "series" if windows < ENOUGH_WINDOWS and series >= MANY_SERIES else "window"

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.data.intermittent import mostly_zero
-from mcp_forecast_engine.evaluation.adaptive import Issued, Step, issue, offsets_from, widened
+from mcp_forecast_engine.evaluation.adaptive import Issued, Outcomes, Step, issue, offsets_from, residual_of, widened
+from mcp_forecast_engine.evaluation.issued import Intervals
 from mcp_forecast_engine.evaluation.members import ArmModel
 from mcp_forecast_engine.evaluation.metrics import Scored, pinball
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES, BacktestPlan
-from mcp_forecast_engine.evaluation.report import Intervals
-from mcp_forecast_engine.evaluation.windows import Truth
+from mcp_forecast_engine.evaluation.windows import Truth, truth_at
 from mcp_forecast_engine.models.calibration import Spread, Unit
 from mcp_forecast_engine.models.features import Inputs, inputs_at, layout_for, phase_of
 from mcp_forecast_engine.models.scaling import Stillness, Transform
@@ -85,15 +85,18 @@ def calibrate(
     """Choose the unit of errors on the validation windows, then issue quantiles for every window."""
     spec = arm.spec
     measured = _measured_steps(arm.lookback, spec.season_length, origins[0])
-    pasts = [_past(panel, spec, measured, origin) for origin in origins]
+    pasts = [_past(panel.as_known(origin), spec, measured, origin) for origin in origins]
+    first = panel.as_known(origins[0])
     bare = [member.family for member in arm.members] == [BASELINE_FAMILY]
     clipped = _never_negative(panel, origins)
-    before = earlier_targets(panel, measured, origins[0])
+    before = earlier_targets(first, measured, origins[0])
+    known = _outcomes(panel, origins, [truth for _, truth in windows], plan)
     unit, plain = _choose_unit(
-        paths, pasts, windows, spec, plan, before=before, series=len(panel.unique_id), bare=bare, clipped=clipped
-    )
+        paths, pasts, windows, spec, plan, before=before, series=len(panel.unique_id), bare=bare, clipped=clipped,
+        known=known,
+    )  # fmt: skip
     # The baseline's median stays a repetition.
-    sparse = mostly_zero(earlier_than(panel, np.maximum(origins[0], 0))) is not None
+    sparse = mostly_zero(earlier_than(first, np.maximum(origins[0], 0))) is not None
     unit = replace(unit, intermittent=sparse and not bare)
     steps = _steps(paths, pasts, windows, unit, spec.season_length, clipped)
     stamps = [panel.ds[(panel.offsets[:-1] + origin)[origin >= 0]] for origin in origins[-plan.residual_windows :]]
@@ -109,7 +112,7 @@ def calibrate(
         measured=measured,
         plain=plain,
         steps=tuple(steps),
-        issued=issue(steps, plan, plain=plain),
+        issued=issue(steps, plan, plain=plain, known=known),
         phases=np.unique(phase_of(np.concatenate(stamps), panel.axis, spec.season_length)),
     )
 
@@ -123,7 +126,7 @@ def scored(found: Floats, steps: Sequence[Step], first: int, plan: BacktestPlan,
         observed=np.concatenate([step.truth.observed for step in steps]),
         quantiles=found,
         scale=scale,
-        season_length=max(plan.season_length, 1),
+        season_length=plan.scale_season,
     )
 
 
@@ -135,8 +138,28 @@ def _measured_steps(read: int, season_length: int, first: Integers) -> int:
     return min(max(read, 2 * m), held // m * m or held)
 
 
+def _outcomes(
+    panel: Panel, origins: Sequence[Integers], settled: Sequence[Truth], plan: BacktestPlan
+) -> dict[tuple[int, int], Truth]:
+    """Of every window and those that had ended at it: their outcome as known then, where it is not what it is now."""
+    found: dict[tuple[int, int], Truth] = {}
+    if panel.vintages is None:
+        return found
+    for window, origin in enumerate(origins):
+        then = panel.as_known(origin)
+        for ended in range(window):
+            if plan.back(ended) - plan.horizon < plan.back(window):
+                break
+            known, now = truth_at(then, origins[ended], plan.horizon), settled[ended]
+            if not (np.array_equal(known.y, now.y) and np.array_equal(known.observed, now.observed)):
+                found[window, ended] = known
+    return found
+
+
 def _never_negative(panel: Panel, origins: Sequence[Integers]) -> list[bool]:
     """Whether nothing below zero had been observed before each window, in any series: what a fit there would know."""
+    if panel.vintages is not None:
+        return [one for origin in origins for one in _never_negative(panel.as_known(origin), [origin])]
     below = panel.observed & (panel.y < 0)
     first = np.full(len(panel.unique_id), len(panel.y))
     np.minimum.at(first, np.repeat(np.arange(len(first)), panel.lengths)[below], panel.steps[below])
@@ -161,9 +184,7 @@ def _steps(
     found = []
     for path, past, (series, truth), nonnegative in zip(paths, pasts, windows, clipped, strict=True):
         scale, width = unit.measured(past.target, season_length, past.known)
-        # A window of zeros has no unit to tell its error in.
-        told = truth.observed & (scale.spread > 0)
-        residual = np.where(told, (scale.forward(truth.y) - scale.forward(path)) / width, np.nan)
+        residual = residual_of(path, scale, width, truth)
         found.append(Step(series, path, scale, width, residual, truth, nonnegative, unit.empty(past.target)))
     return found
 
@@ -179,6 +200,7 @@ def _choose_unit(
     series: int,
     bare: bool,
     clipped: Sequence[bool],
+    known: Outcomes,
 ) -> tuple[Unit, bool]:
     """The unit, and whether bias is left alone, whose quantiles score best on the later validation windows.
 
@@ -199,6 +221,6 @@ def _choose_unit(
         unit = Unit(bend, spread, usual[bend])
         steps = _steps(paths[:end], pasts[:end], windows[:end], unit, spec.season_length, clipped[:end])
         for plain in plains:
-            found = issue(steps, plan, plain=plain).since(half)
+            found = issue(steps, plan, plain=plain, known=known).since(half)
             losses[unit, plain] = pinball(scored(found, steps[half:], half, plan, np.ones(series))).value
     return min(losses, key=lambda key: losses[key])

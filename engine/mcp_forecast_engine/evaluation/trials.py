@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.data.intermittent import mostly_zero
 from mcp_forecast_engine.errors import HistoryTooShort
-from mcp_forecast_engine.evaluation.candidates import Arm, Candidate
+from mcp_forecast_engine.evaluation.candidates import BASELINE, Arm, Candidate
 from mcp_forecast_engine.evaluation.combining import Judge
 from mcp_forecast_engine.evaluation.members import ArmModel, Member, Walked
 from mcp_forecast_engine.evaluation.plan import BacktestPlan
@@ -65,7 +65,9 @@ class Trials:
         history = int(np.median(self.panel.lengths)) - self.plan.reach
         spec = spec_for(self.panel, self.plan.horizon, roles=arm.roles, history=history)
         ahead = tuple(name for name in spec.known_future if arm.reads(name))
-        return replace(spec, known_future=ahead, nonnegative=self._nonnegative)
+        # What the baseline repeats has to be read, also where models ask for less.
+        lookback = max(spec.lookback, self.plan.baseline_season) if arm.name == BASELINE else spec.lookback
+        return replace(spec, lookback=lookback, known_future=ahead, nonnegative=self._nonnegative)
 
     def tuned(self, spec: ForecastSpec, candidate: Candidate, progress: Progress) -> Member:
         """A candidate with settings chosen on what lies before the test part. Raises HistoryTooShort."""
@@ -112,6 +114,9 @@ def seen_at(panel: Panel, origin: Integers, horizon: int) -> tuple[Integers, Tru
 
 
 def mase_scale(panel: Panel, plan: BacktestPlan, until: Integers) -> Floats:
-    """MASE's scale: seasonal change before an origin (S), zero (left out) where there is none."""
+    """MASE's scale: seasonal change before an origin (S), zero (left out) where there is none.
+
+    Of the baseline's season: a season that the data do not have makes any model look small beside its change.
+    """
     until = np.where(until >= 0, until, 0)
-    return np.nan_to_num(seasonal_change(panel, max(plan.season_length, 1), until))
+    return np.nan_to_num(seasonal_change(panel.as_settled(), plan.scale_season, until))

@@ -11,6 +11,7 @@ from mcp_forecast_engine.data.roles import forecast_ahead
 from mcp_forecast_engine.evaluation.breakdown import Part, lost_most
 from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY
 from mcp_forecast_engine.evaluation.divisions import HORIZON
+from mcp_forecast_engine.evaluation.metrics import is_exact
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, MANY_SERIES
 from mcp_forecast_engine.evaluation.report import ArmReport, BacktestReport, Comparison
 
@@ -21,8 +22,6 @@ COVERAGE_GOOD = (0.72, 0.88)
 COVERAGE_LEAST = 0.6
 # Covariates that save more of the error than honest ones do: on public data they save a third, made with care a half.
 TOO_GOOD = 5.0
-# Errors of this share of the values are those of rounding.
-_EXACT = 1e-6
 _TRIED = ("MASE", "WQL", "MAE", "coverage_80")
 
 
@@ -85,7 +84,7 @@ _GRAVITY: tuple[Verdict, ...] = ("trust", "caution", "do_not_trust")
 
 def _exact(arm: ArmReport) -> list[Reason]:
     """Where every value is equal, no model beats repetition and no interval is too wide: neither is a weak point."""
-    exact = arm.metric("MAE") == 0 or arm.metric("WQL") < _EXACT
+    exact = is_exact(arm.metric("MAE"), arm.metric("WQL"))
     return [Reason("trust", "every tested value was forecast exactly")] if exact else []
 
 
@@ -105,13 +104,18 @@ def _skill(report: BacktestReport, arm: ArmReport) -> Reason:
 
 def _lost(report: BacktestReport, arm: ArmReport) -> tuple[str, ...]:
     """Where repetition would have been better, one sentence for steps ahead and one for groups of series."""
-    parts = [part for part in report.parts if (part.arm, part.against) == (arm.name, BASELINE)]
+    lost = lost_most(report.parts, report.part_scores, arm.name, BASELINE)
     return tuple(
-        f"{f'{part.label} steps ahead' if part.by == HORIZON else f'where {part.by} is {part.label}'} the error is "
-        f"{-part.skill:.0%} above seasonal naive{_between(part)}"
-        + ("" if part.high is not None and part.high < 0 else ": this may be luck")
-        for part in lost_most(parts)
+        f"{f'{part.label} steps ahead' if part.by == HORIZON else f'where {part.by} is {part.label}'} {_behind(part)}"
+        for part in lost
     )
+
+
+def _behind(part: Part) -> str:
+    if math.isinf(part.skill):
+        return f"seasonal naive made no error, and the model one of {-part.value_added:.3g} (MASE)"
+    luck = "" if part.high is not None and part.high < 0 else ": this may be luck"
+    return f"the error is {-part.skill:.0%} above seasonal naive{_between(part)}{luck}"
 
 
 def _between(found: Comparison | Part) -> str:

@@ -37,8 +37,10 @@ class Truth:
 def window_at(panel: Panel, origin: Integers, horizon: int) -> Window:
     """Cut the panel at `origin` (S) steps of history, -1 for series that take no part.
 
-    The history is a copy: no view through which a later value could be reached.
+    The history is a copy: no view through which a later value could be reached. Of revised data it holds what was known
+    when the window was forecast.
     """
+    panel = panel.as_known(origin)
     series = np.flatnonzero(origin >= 0).astype(np.int64)
     keep = np.flatnonzero(panel.steps < np.repeat(origin, panel.lengths))
     ahead = (panel.offsets[series] + origin[series])[:, None] + np.arange(horizon)
@@ -62,6 +64,6 @@ def window_at(panel: Panel, origin: Integers, horizon: int) -> Window:
 
 def truth_at(panel: Panel, origin: Integers, horizon: int) -> Truth:
     """The horizon that a window was not shown; only the scorer asks for it."""
-    series = np.flatnonzero(origin >= 0)
+    panel, series = panel.as_settled(), np.flatnonzero(origin >= 0)
     ahead = (panel.offsets[series] + origin[series])[:, None] + np.arange(horizon)
     return Truth(y=panel.y[ahead], observed=panel.observed[ahead], ds=panel.ds[ahead])

@@ -7,7 +7,6 @@ bundle has the same id and version where the extra is missing.
 from __future__ import annotations
 
 import logging
-from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
@@ -21,18 +20,19 @@ log = logging.getLogger(__name__)
 def core_ml_files(job: Job, model: bytes) -> dict[str, bytes]:
     """The Core ML package of an exported model and its receipt, by step.
 
-    None where the extra is not installed, or the model cannot be translated, which is no fault of the training.
+    Empty where the extra is not installed or does not work, or the model cannot be translated, which is no fault of the
+    training. A run that resumes translates again, to the same bytes.
     """
     if find_spec("coremltools") is None:
         return {}
-    from mcp_forecast_engine.models.coreml import author_core_ml
-
-    made = cache(lambda: author_core_ml(model))
     try:
-        return {
-            "author": job.step("author", lambda: made().content),
-            "attest": job.step("attest", lambda: made().receipt.to_json().encode()),
-        }
-    except (ModelUntranslatable, NotImplementedError, RuntimeError, ValueError) as error:
+        from mcp_forecast_engine.models.coreml import author_core_ml
+
+        made = author_core_ml(model)
+    except (ImportError, ModelUntranslatable, NotImplementedError, RuntimeError, ValueError) as error:
         log.warning("no Core ML package of %s: %s", job.run.run_id, error)
         return {}
+    return {
+        "author": job.step("author", lambda: made.content),
+        "attest": job.step("attest", lambda: made.receipt.to_json().encode()),
+    }

@@ -18,9 +18,11 @@ from mcp_forecast_engine.models.pretrained_manifest import is_manifest, read_man
 def bound_columns(model: bytes, panel: Panel, schema: DatasetSchema, plan: Mapping[str, Any]) -> dict[str, Any]:
     """What the `serving` part of a training result says about columns. Raises ArtifactCorrupt.
 
-    model: the exported model, whose own contract says what it reads. needs_future: known-future covariates that
-    callers send; optional_future: those of them that fall back by a named policy where they are missing. derived:
-    computed from the time stamps. covariates: what is read, in persisted order, each with the role the model gives it.
+    model: the exported model, whose own contract says what it reads. lookback: steps of the target that it is given:
+    those that its forecast comes from, and those that its intervals are measured on. needs_future: known-future
+    covariates that callers send; optional_future: those of them that fall back by a named policy where they are
+    missing. derived: computed from the time stamps. covariates: what is read, in persisted order, each with the role
+    the model gives it.
     """
     layout = layout_of(model)
     derived = derived_names(plan, panel.axis.freq)
@@ -28,6 +30,7 @@ def bound_columns(model: bytes, panel: Panel, schema: DatasetSchema, plan: Mappi
     optional = [c.name for c in read if c.nullable and c.known_future]
     spec = input_spec(layout, target=schema.target_text)
     return {
+        "lookback": layout.lookback,
         "needs_future": [name for name in layout.known_future if name not in derived],
         "optional_future": optional,
         "derived": [name for name in derived if name in {c.name for c in read}],

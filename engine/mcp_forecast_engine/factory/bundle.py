@@ -6,48 +6,38 @@ served; what differs is refused by the file's name.
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from mcp_forecast_engine.data.input_spec import INPUT_SPEC_RECIPE
-from mcp_forecast_engine.errors import ArtifactCorrupt, CorridorRefused
+from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.factory.bound import contract_in
+from mcp_forecast_engine.factory.bundle_file import PACKAGE, SCHEMA, name_of, read_file
+from mcp_forecast_engine.factory.shapes import SHAPES, fault
 from mcp_forecast_engine.factory.taxonomy import BY_HAND
 from mcp_forecast_engine.factory.train_request import TrainBuildRequest, admit
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.store.artifacts import ArtifactStore
-from mcp_forecast_engine.store.identity import canonical_bytes, digest, short_id
+from mcp_forecast_engine.store.identity import canonical_bytes, read_canonical
 from mcp_forecast_engine.store.named_artifacts import media_type
 
-SCHEMA: Final = "bundle.v1"
-BUNDLE_RECIPE: Final = "bundle_id.v1"
-VERSION_RECIPE: Final = "bundle_version.v1"
 KIND: Final = "forecast"
-FILE: Final = "bundle.json"
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
 RESULT: Final = "result.json"
-PACKAGE: Final = "BUNDLE_PACKAGE_IMMUTABILITY_VIOLATION"
-# What it is that was changed, where no bundle has it yet.
+# What it is that was changed, where no bundle has it yet; of every other file, see `changed_as`.
 _EVIDENCE: Final = {
     "dataset_manifest.json": "MANIFEST_IMMUTABILITY_VIOLATION",
     "resolved_plan.json": "RESOLVED_TRAIN_PLAN_IMMUTABILITY_VIOLATION",
-    "evaluation.json": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
-    "predictions.parquet": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
-    "model.onnx": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
-    "model.json": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
-    "weights.safetensors": "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION",
     "eval_report.json": "EVAL_REPORT_IMMUTABILITY_VIOLATION",
     "execution_record.json": "EXECUTION_RECORD_IMMUTABILITY_VIOLATION",
     "evidence_pack.json": "EVIDENCE_PACK_IMMUTABILITY_VIOLATION",
     "gate_receipt.json": "GATE_RECEIPT_IMMUTABILITY_VIOLATION",
 }
+_MODELS: Final = ("model.onnx", "model.json")
 # Without these a bundle is no evidence.
 REFS: Final = (
     "train_build_request", "resolved_plan", "dataset_manifests", "eval_report", "evidence_pack", "gate_receipt",
-)  # fmt: skip
-# What the bundle's name is made of (systems.md 1.3); its version is made of this name and the two revisions.
-_NAMED_BY: Final = (
-    "run_key", "dataset_manifests", "training_config", "governance_profile", "eval_report", "gate_receipt",
 )  # fmt: skip
 
 
@@ -57,20 +47,20 @@ def package(run: Run, document: Mapping[str, Any], artifacts: ArtifactStore) -> 
     document: the run's result, with its gate and refs. Every file is read. Raises CorridorRefused with the name of the
     file that is missing or was changed, and StoreUnavailable.
     """
-    named = _files_of(run, document)
-    reasons = {} if run.state == "PUBLISHED" else _EVIDENCE  # of what is published every file is the bundle's
-    found = {file: read_file(name, file, artifacts, reasons.get(name, PACKAGE)) for name, file in named.items()}
+    named = files_of(run, document)
+    found = {file: read_file(name, file, artifacts, changed_as(run, name)) for name, file in named.items()}
     request = _request(run, found[document["refs"]["train_build_request"]])
     refs = _refs(run, document, request)
+    manifest = as_document(run, "dataset_manifest", found[refs["dataset_manifests"][0]])
     body = {
         "schema_version": SCHEMA,
-        **_name_of(refs, request.policy_revision, request.config_revision),
+        **name_of(refs, request.policy_revision, request.config_revision),
         "kind": KIND,
         "files": [
             {"name": name, "media_type": media_type(name), "size": len(found[named[name]]), "sha256": named[name]}
             for name in sorted(named)
         ],
-        "compatibility": _compatibility(document["serving"], found[refs["dataset_manifests"][0]], found),
+        "compatibility": _compatibility(document["serving"], manifest, found[_model(run, document["serving"], named)]),
         "target_scope": request.target_scope.to_dict(),
         "refs": refs,
         "provenance": {
@@ -82,43 +72,29 @@ def package(run: Run, document: Mapping[str, Any], artifacts: ArtifactStore) -> 
     return canonical_bytes(body)
 
 
-def verify_bundle(data: bytes, artifacts: ArtifactStore) -> dict[str, Any]:
-    """The document of a bundle whose name follows from its content and whose files are all as they were packaged.
+def changed_as(run: Run, name: str) -> str:
+    """The reason where a file of a run was changed: of what is published every file is the bundle's."""
+    published = run.state == "PUBLISHED"
+    return PACKAGE if published else _EVIDENCE.get(name, "TRAIN_ARTIFACT_IMMUTABILITY_VIOLATION")
 
-    Raises CorridorRefused with the name of the first file that is not, and StoreUnavailable.
+
+def as_document(run: Run, name: str, data: bytes) -> dict[str, Any]:
+    """The JSON object that a file of a run holds, with what is relied on. Raises CorridorRefused.
+
+    name: one of `shapes.SHAPES`.
     """
-    bundle = read_bundle_file(data)
-    for file in bundle["files"]:
-        if len(read_file(file["name"], file["sha256"], artifacts)) != file["size"]:
-            raise changed_file(file["name"], f"it does not have {file['size']} bytes", file["sha256"])
-    return bundle
-
-
-def stored_bundle(manifest: str, artifacts: ArtifactStore) -> dict[str, Any]:
-    """The same from the digest of the bundle.json that a record names. Raises CorridorRefused, StoreUnavailable."""
-    return verify_bundle(read_file(FILE, manifest, artifacts), artifacts)
-
-
-def read_bundle_file(data: bytes) -> dict[str, Any]:
-    """The document of a bundle.json; its files are not read. Raises CorridorRefused where it is none."""
+    shape, reason = SHAPES[name]
     try:
-        bundle: dict[str, Any] = json.loads(data)
-        provenance = bundle["provenance"]
-        named = _name_of(bundle["refs"], provenance["policy_revision"], provenance["config_revision"])
-        is_one = bundle["schema_version"] == SCHEMA and all(bundle[name] == value for name, value in named.items())
-    except (ValueError, KeyError, TypeError) as error:
-        raise changed_file(FILE, f"it is no bundle ({error})", SCHEMA) from error
-    if not is_one:
-        raise changed_file(FILE, "its id or version does not follow from its content", f"{named['bundle_id']}")
-    return bundle
-
-
-def _name_of(refs: Mapping[str, Any], policy_revision: str, config_revision: str) -> dict[str, str]:
-    """The id and version: other evidence is another bundle, another revision of the rules another version of it."""
-    bundle_id = short_id("bnd", digest(BUNDLE_RECIPE, {name: refs[name] for name in _NAMED_BY}))
-    revisions = {"policy_revision": policy_revision, "config_revision": config_revision}
-    version = digest(VERSION_RECIPE, {"bundle_id": bundle_id, **revisions}).removeprefix("sha256:")
-    return {"bundle_id": bundle_id, "version": f"v0-{version[:12]}"}
+        found = read_canonical(data)
+        wrong = fault(shape, found)
+    except (ValueError, RecursionError) as error:
+        wrong = str(error)
+    if wrong is None:
+        return dict(found)
+    raise CorridorRefused(
+        reason, f"the {name} of {run.run_id} is no such document: {wrong}", field=name, allowed="a JSON object",
+        next_step=BY_HAND,
+    )  # fmt: skip
 
 
 def _refs(run: Run, document: Mapping[str, Any], request: TrainBuildRequest) -> dict[str, Any]:
@@ -133,13 +109,13 @@ def _refs(run: Run, document: Mapping[str, Any], request: TrainBuildRequest) -> 
     }
 
 
-def _files_of(run: Run, document: Mapping[str, Any]) -> dict[str, str]:
+def files_of(run: Run, document: Mapping[str, Any]) -> dict[str, str]:
     """Every file of a run by name: those its result lists, the result itself, and the documents it refers to.
 
     Raises CorridorRefused.
     """
-    refs = document.get("refs", {})
-    missing = [name for name in REFS if not refs.get(name)]
+    refs = document["refs"]
+    missing = [name for name in REFS if not _are_digests(refs.get(name), several=name == "dataset_manifests")]
     if missing:
         raise CorridorRefused(
             "EVIDENCE_REF_MISSING", f"the result of {run.run_id} names no {missing[0]}", field="run_id",
@@ -149,11 +125,24 @@ def _files_of(run: Run, document: Mapping[str, Any]) -> dict[str, str]:
     listed = {*named.values()}
     for name, found in [(RESULT, str(run.result)), *_documents(refs)]:
         if found not in listed and named.setdefault(name, found) != found:  # else it stands under a name already
-            raise CorridorRefused(
-                "BUNDLE_PUBLICATION_INVALID", f"two files of {run.run_id} are named {name}", field="run_id",
-                next_step=BY_HAND,
-            )  # fmt: skip
+            raise _unfit(run, f"two files of {run.run_id} are named {name}")
     return named
+
+
+def _are_digests(found: Any, *, several: bool) -> bool:
+    ones = found if several and isinstance(found, list) else [found]
+    return bool(ones) and all(isinstance(one, str) and _DIGEST.fullmatch(one) for one in ones)
+
+
+def _model(run: Run, serving: Mapping[str, Any], named: Mapping[str, str]) -> str:
+    """The digest of the model that answers. Raises CorridorRefused where it is not the file that was judged."""
+    if serving["model"] not in {named[name] for name in _MODELS if name in named}:
+        raise _unfit(run, f"the result of {run.run_id} answers with a model that is none of its files")
+    return str(serving["model"])
+
+
+def _unfit(run: Run, what: str) -> CorridorRefused:
+    return CorridorRefused("BUNDLE_PUBLICATION_INVALID", what, field="run_id", next_step=BY_HAND)
 
 
 def _documents(refs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -167,7 +156,7 @@ def _documents(refs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _request(run: Run, data: bytes) -> TrainBuildRequest:
     """The request that the run did. Raises CorridorRefused."""
-    request = admit(json.loads(data))
+    request = admit(as_document(run, "train_build_request", data))
     if request.run_id != run.run_id:
         raise CorridorRefused(
             "RUN_KEY_PAYLOAD_MISMATCH", f"the request of {run.run_id} is that of {request.run_id}", field="run_id",
@@ -176,15 +165,12 @@ def _request(run: Run, data: bytes) -> TrainBuildRequest:
     return request
 
 
-def _compatibility(serving: Mapping[str, Any], manifest: bytes, found: Mapping[str, bytes]) -> dict[str, Any]:
+def _compatibility(serving: Mapping[str, Any], manifest: Mapping[str, Any], model: bytes) -> dict[str, Any]:
     """What the bundle can do. freq: the step of its forecasts; data_freq: that of the data it reads.
 
-    manifest: of the dataset; found: the files' bytes by digest, the model's among them.
+    manifest: of the dataset; model: as exported.
     """
-    features = json.loads(manifest).get("feature_definition_set", {})
-    missing = [name for name in ("feature_set_id", "feature_set_version") if not features.get(name)]
-    if missing:
-        raise CorridorRefused("MANIFEST_INVALID", f"the dataset manifest names no {missing[0]}", next_step=BY_HAND)
+    features = manifest["feature_definition_set"]
     return {
         "feature_set_id": features["feature_set_id"],
         "feature_set_version": features["feature_set_version"],
@@ -195,22 +181,5 @@ def _compatibility(serving: Mapping[str, Any], manifest: bytes, found: Mapping[s
         "target": serving["target"],
         "freq": serving["freq"],
         "data_freq": serving["data_freq"],
-        "levels": [round(level, 4) for level in contract_in(found[serving["model"]]).levels],
+        "levels": [round(level, 4) for level in contract_in(model).levels],
     }
-
-
-def read_file(name: str, file: str, artifacts: ArtifactStore, reason: str = PACKAGE) -> bytes:
-    """The bytes of a file by digest. Raises CorridorRefused with its name where they were changed, StoreUnavailable."""
-    try:
-        return artifacts.get(file)
-    except ArtifactCorrupt as error:
-        raise changed_file(name, error.message, file, reason) from error
-
-
-def changed_file(name: str, what: str, wanted: str, reason: str = PACKAGE) -> CorridorRefused:
-    """The refusal of a file that is not what it was, or is gone. wanted: its digest, or what it has to be."""
-    until = "until then roll back, or serve another bundle" if reason == PACKAGE else "then publish_bundle again"
-    return CorridorRefused(
-        reason, f"{name}: {what}", allowed=wanted, details={"file": name},
-        next_step=f"restore it from a backup; {until}",
-    )  # fmt: skip

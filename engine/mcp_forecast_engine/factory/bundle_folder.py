@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from mcp_forecast_engine.errors import StoreUnavailable
-from mcp_forecast_engine.factory.bundle import FILE, changed_file, read_bundle_file, verify_bundle
+from mcp_forecast_engine.factory.bundle_file import (
+    FILE,
+    SIGNATURE,
+    bound_bundle,
+    changed_file,
+    read_bundle_file,
+    read_listed,
+    require_bound,
+    require_size,
+)
 from mcp_forecast_engine.store.artifacts import ArtifactStore
 from mcp_forecast_engine.store.identity import digest_of_bytes
-
-SIGNATURE: Final = "model.sig"  # where model_signing looks for it; no file of the bundle
 
 
 def lay_out(data: bytes, artifacts: ArtifactStore, folder: Path) -> dict[str, Any]:
     """Write every file of a bundle under its name into an empty folder, and return its document.
 
-    data: its bundle.json. Raises CorridorRefused with the name of the first file that is not as it was packaged, and
-    StoreUnavailable.
+    data: its bundle.json. The bytes that are written are those that were verified. Raises CorridorRefused with the name
+    of the first file that is not as it was packaged, and StoreUnavailable.
     """
-    bundle = verify_bundle(data, artifacts)
+    bundle = bound_bundle(data, artifacts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in bundle["files"]:
-            _plain_name(file["name"])
-            (folder / file["name"]).write_bytes(artifacts.get(file["sha256"]))
+            (folder / file["name"]).write_bytes(read_listed(file, artifacts))
         (folder / FILE).write_bytes(data)
     except OSError as error:
         raise StoreUnavailable(f"cannot write the bundle's files: {error.strerror}") from error
@@ -32,20 +41,39 @@ def lay_out(data: bytes, artifacts: ArtifactStore, folder: Path) -> dict[str, An
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """The document of a bundle in a folder, all of whose files are as they were packaged, with none besides.
+    """The document of a bundle in a folder, all of whose files are as bundle.json lists them, with none besides.
 
-    Raises CorridorRefused with the name of the first file that is not, and StoreUnavailable.
+    Its evidence and model are those of its id; what else bundle.json says (`bundle_file.NAMED_BY`) only a signature
+    holds. Raises CorridorRefused with the name of the first file that is not, and StoreUnavailable.
     """
     bundle = read_bundle_file(_read(folder, FILE, FILE))
-    named = {file["name"]: file["sha256"] for file in bundle["files"]}
-    for name, wanted in named.items():
-        found = digest_of_bytes(_read(folder, _plain_name(name), wanted))
-        if found != wanted:
-            raise changed_file(name, f"its bytes hash to {found}", wanted)
-    beside = sorted({path.name for path in folder.iterdir()} - {FILE, SIGNATURE, *named})
+    receipt = b""
+    for file in bundle["files"]:
+        data = _read(folder, file["name"], file["sha256"])
+        found = digest_of_bytes(data)
+        if found != file["sha256"]:
+            raise changed_file(file["name"], f"its bytes hash to {found}", file["sha256"])
+        require_size(file, data)
+        receipt = data if found == bundle["refs"]["gate_receipt"] else receipt
+    require_bound(bundle, receipt)
+    beside = sorted({path.name for path in folder.iterdir()} - {FILE, SIGNATURE, *_names(bundle)})
     if beside:
         raise changed_file(beside[0], "it is no file of this bundle", "the files that bundle.json names")
     return bundle
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder for as long as it is needed. Raises StoreUnavailable where the disk has no room for it."""
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            yield Path(place)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot work in a temporary folder: {error.strerror}") from error
+
+
+def _names(bundle: dict[str, Any]) -> list[str]:
+    return [file["name"] for file in bundle["files"]]
 
 
 def _read(folder: Path, name: str, wanted: str) -> bytes:
@@ -55,10 +83,3 @@ def _read(folder: Path, name: str, wanted: str) -> bytes:
         raise changed_file(name, "it is missing", wanted) from error
     except OSError as error:
         raise StoreUnavailable(f"cannot read {name}: {error.strerror}") from error
-
-
-def _plain_name(name: str) -> str:
-    """A name that stays in its folder."""
-    if Path(name).name != name or name in ("", ".", "..", FILE, SIGNATURE):
-        raise changed_file(name, "it is no name of a file of a bundle", "a name without a folder")
-    return name

@@ -12,6 +12,7 @@ from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import backtest, fit_arm
 from mcp_forecast_engine.evaluation.budget import BUDGETS, Budget
 from mcp_forecast_engine.evaluation.candidates import BASELINE
+from mcp_forecast_engine.evaluation.champion import UNCOMPARED
 from mcp_forecast_engine.evaluation.report import ArmReport, chosen_arm, read_arm
 from mcp_forecast_engine.evaluation.trust import judge
 from mcp_forecast_engine.factory.authoring import core_ml_files
@@ -54,7 +55,7 @@ def train(job: Job, artifacts: ArtifactStore, *, examine: Examine, cores: int = 
     job.progress(max(job.shown.total, 1), max(job.shown.total, 1), "fitted on the whole history; checking the evidence")
     evidence.guard(made, _budget(job.run.plan), artifacts, cores)
     evidence.examine(lambda: examine(evidence.model, made.panel, job.run.plan["horizon"]))
-    gate = evidence.judge()
+    gate = evidence.judge(made)
     job.ends_as = gate["decision"]
     document = _document(made, job.run.plan, evidence.files, evidence.model)
     return canonical_bytes({**document, "gate": gate, "refs": _refs(evidence.refs, digest_of_bytes(files[ASKED]))})
@@ -99,7 +100,7 @@ def _evaluate(
     plan, panel = job.run.plan, made.panel
     found = backtest(
         panel, made.windows, _budget(plan), on_progress=told, cpu_clock=time.thread_time, cores=cores,
-        active=pins.champion,
+        active=_active(plan, pins, made.dataset.schema.target_text),
     )  # fmt: skip
     costs.update(found.costs)
     coded = [covariate.name for covariate in made.dataset.schema.covariates if covariate.type != "numeric"]
@@ -107,6 +108,12 @@ def _evaluate(
     predictions = artifacts.put(found.predictions(panel))
     told_beside = {"demotions": list(made.demotions), "trust": trust.to_dict(), "predictions": predictions}
     return canonical_bytes({**found.report.to_dict(), **told_beside})
+
+
+def _active(plan: dict[str, Any], pins: Pins, target: str) -> ArmReport | str | None:
+    """The arm that the new model is measured against; of another target it is another question, whatever its shape."""
+    other = plan.get("champion", {}).get("target", target)
+    return pins.champion if other == target else f"{UNCOMPARED}it forecasts {other!r}, this run {target!r}"
 
 
 def _budget(plan: dict[str, Any]) -> Budget:
@@ -138,7 +145,6 @@ def _document(made: Prepared, plan: dict[str, Any], files: dict[str, bytes], mod
         "definitions": {m["name"]: m["definition"] for m in chosen["metrics"] if m["name"] in (*SHOWN, "coverage_80")},
         "serving": {
             "horizon": plan["horizon"],
-            "lookback": chosen["lookback"],
             "target": dataset.schema.target_text,
             "wide": list(dataset.schema.wide),
             "series": list(dataset.schema.series),

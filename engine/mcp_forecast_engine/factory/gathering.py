@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mcp_forecast_engine.data.derived import derived_names
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.evaluation.budget import Budget
+from mcp_forecast_engine.evaluation.champion import UNCOMPARED
+from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, origins_of
 from mcp_forecast_engine.evaluation.report import chosen_arm
 from mcp_forecast_engine.factory.authoring import APART
-from mcp_forecast_engine.factory.eval_report import eval_report, measured
+from mcp_forecast_engine.factory.eval_report import eval_report, measured, nothing_to_save
 from mcp_forecast_engine.factory.examination import Examination
 from mcp_forecast_engine.factory.gates import judge
+from mcp_forecast_engine.factory.governance import LabelRule
+from mcp_forecast_engine.factory.guard import MEND
+from mcp_forecast_engine.factory.label_gate import label_figures
 from mcp_forecast_engine.factory.leakage import STAGE, check_evaluation
 from mcp_forecast_engine.factory.leakage_blind import source_of
 from mcp_forecast_engine.factory.leakage_data import check_columns, check_labels, check_manifest
@@ -21,6 +26,7 @@ from mcp_forecast_engine.factory.pins import Pins
 from mcp_forecast_engine.factory.plan import BASE_SEED
 from mcp_forecast_engine.factory.prepared import Prepared
 from mcp_forecast_engine.factory.receipts import evidence_pack, execution_record, gate_receipt, profile_ref
+from mcp_forecast_engine.factory.refinement import Room, absent_of, more_units
 from mcp_forecast_engine.factory.train_request import stage_seed
 from mcp_forecast_engine.runtime.job import Job
 from mcp_forecast_engine.store.artifacts import ArtifactStore
@@ -58,7 +64,7 @@ class Evidence:
             if not guard["passed"]:
                 raise CorridorRefused(
                     "LEAKAGE_GUARD_VIOLATION", f"guard {guard['name']}: {guard['detail']}", field=guard["name"],
-                    next_step="drop the rows or columns that the guard names, register the data again, and train on it",
+                    next_step=MEND[guard["name"]],
                 )  # fmt: skip
 
     def examine(self, run_model: Callable[[], Examination]) -> None:
@@ -76,21 +82,19 @@ class Evidence:
         self._step("explain", explained)
         self._step(CLOCKED, timed)
 
-    def judge(self) -> dict[str, Any]:
-        """Report, record, pack and receipt; what the gate says, as a training's result shows it."""
+    def judge(self, made: Prepared) -> dict[str, Any]:
+        """Report, record, pack and receipt; what the gate says, as a training's result shows it. made: as guarded."""
         request, asked = self._pins.request, self._job.run.plan["asked"]
-        self._step("report", lambda: canonical_bytes(self._report()))
+        self._step("report", lambda: canonical_bytes(self._report(label_figures(made.coverage))))
         self._job.evaluated()
         self._step("record", lambda: canonical_bytes(self._record()))
         self._step("pack", lambda: canonical_bytes(evidence_pack(request, self.refs)))
         report = read_canonical(self._files["report"])
-        gate = judge(
-            measured(
-                report, model_bytes=len(self.model), latency_ms=read_canonical(self._files[CLOCKED])["latency_ms"],
-                replay_difference=read_canonical(self._files["guard"])["replay_difference"],
-            ),
-            self._pins.governance, asked,
+        figures = measured(
+            report, model_bytes=len(self.model), latency_ms=read_canonical(self._files[CLOCKED])["latency_ms"],
+            replay_difference=read_canonical(self._files["guard"])["replay_difference"],
         )  # fmt: skip
+        gate = judge(figures, self._pins.governance, asked, room=self._room(made, report), uncompared=self._uncompared)
         receipt = gate_receipt(
             request, gate, self._pins.governance, eval_report_id=report["eval_report_id"], refs=self.refs
         )
@@ -99,6 +103,27 @@ class Evidence:
         shown = {"decision": kept["gate_decision"], "profile": profile_ref(self._pins.governance)}
         refined = {} if gate.refinement is None else {"refinement": dict(gate.refinement)}
         return {**shown, "rules": kept["rules"], **refined}
+
+    def _room(self, made: Prepared, report: Mapping[str, Any]) -> Room:
+        plan, limit = self._job.run.plan, self._pins.governance.limits.get("units")
+        least, units = 0 if limit is None else limit.least or 0, report["evidence"]["units"]
+        return Room(
+            exact=nothing_to_save(report),
+            units=more_units(made.panel, plan["asked"], least) if units < max(least, ENOUGH_WINDOWS) else None,
+            season=bool(made.windows.baseline_season),
+            columns=bool(made.dataset.schema.covariates),
+            absent=absent_of(plan["extras"]),
+        )
+
+    @property
+    def _uncompared(self) -> str:
+        """Why no figure says how this model stands against the ACTIVE bundle, where none does."""
+        request = self._pins.request
+        if not request.champion:
+            return f"nothing is ACTIVE in {'/'.join(request.target_scope.to_dict().values())}"
+        told = [note.removeprefix(UNCOMPARED) for note in self._evaluation["notes"] if note.startswith(UNCOMPARED)]
+        why = told[0] if told else "its interval needs more test windows"
+        return f"ACTIVE is {request.champion}, and not compared: {why}"
 
     @property
     def _seeds(self) -> dict[str, int]:
@@ -115,7 +140,7 @@ class Evidence:
             seed=self._seeds[STAGE], cores=cores,
         )  # fmt: skip
         guards = (
-            check_labels(raw, self._pins.manifest, panel),
+            check_labels(raw, self._pins.manifest, panel, origins_of(panel, made.windows), plan["horizon"]),
             check_manifest(self._pins.manifest, raw, panel, plan),
             check_columns(panel, chosen_arm(self._evaluation)["covariates"], plan["horizon"], derived=derived),
             *checked.guards,
@@ -127,7 +152,7 @@ class Evidence:
             "replay_difference": checked.replay_difference,
         }
 
-    def _report(self) -> dict[str, Any]:
+    def _report(self, labels: Mapping[LabelRule, float]) -> dict[str, Any]:
         request = self._pins.request
         return eval_report(
             self._evaluation,
@@ -141,6 +166,7 @@ class Evidence:
             },
             guards=read_canonical(self._files["guard"])["guards"],
             factors=read_canonical(self._files["explain"])["factors"],
+            labels=labels,
             provenance={"code_release_id": request.code_release_id, "config_revision": request.config_revision},
         )
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
-from mcp_forecast_engine.errors import CorridorRefused
-from mcp_forecast_engine.store.identity import digest
+from mcp_forecast_engine.errors import CorridorRefused, DataInvalid
+from mcp_forecast_engine.store.identity import MOST_INT, canonical_bytes, digest
 
 PROFILE_RECIPE: Final = "governance_profile.v1"
 # What is done again on scrambled data: the chosen model's settings and fits, or the whole choice as well.
@@ -25,11 +25,13 @@ RULES: Final[tuple[Rule, ...]] = get_args(Rule)
 # What revised data must show before anything is trained on it: targets known in time, rows that contradict each other.
 LabelRule = Literal["coverage", "conflicts"]
 LABEL_RULES: Final[tuple[LabelRule, ...]] = get_args(LabelRule)
+AnyRule = Rule | LabelRule
 REPLAYS: Final[tuple[Replay, ...]] = get_args(Replay)
-# Without an upper end of these nothing is evidence, whatever an operator's file says.
-REQUIRED: Final[tuple[Rule, ...]] = ("leaks", "replay_difference")
-PARTS: Final = frozenset(("replay", "rules", "labels"))
+# With any of these nothing is evidence, whatever an operator's file says.
+REQUIRED: Final[dict[Rule, float]] = {"leaks": 0, "replay_difference": 0.0}
+PARTS: Final = ("replay", "rules", "labels")
 NAME: Final = re.compile("[a-z0-9][a-z0-9_.-]{0,63}")  # what run_training can ask for
+W = TypeVar("W", bound=str)  # one of the words above
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,19 @@ class GovernanceProfile:
 
 
 def with_operators(data: bytes, *, file: str) -> dict[str, GovernanceProfile]:
-    """The engine's profiles and those of an operator's file, which replace the engine's of the same name.
+    """The engine's profiles and those of an operator's file, under names of their own: a name means one thing.
 
     data: JSON, `{"policy_id": …, "revision": …, "profiles": {name: {"replay": …, "rules": {rule: {"min", "max"}},
     "labels": …}}}`. file: how a refusal names it. Raises CorridorRefused (GOVERNANCE_PROFILE_INVALID).
     """
     try:
-        return {**built_in(), **_operators(data)}
+        found = _operators(data)
+        if taken := [name for name in found if name in built_in()]:
+            raise _invalid(
+                f"profile {taken[0]!r} is the engine's and cannot be defined anew; choose another name",
+                f"profiles.{taken[0]}", f"any name but {', '.join(sorted(built_in()))}",
+            )  # fmt: skip
+        return {**built_in(), **found}
     except CorridorRefused as error:
         raise _invalid(f"{file}: {error.message}", error.field, error.allowed) from error
 
@@ -94,18 +102,11 @@ def read_profiles(document: Any) -> dict[str, GovernanceProfile]:
     """The profiles of a governance document. Raises CorridorRefused (GOVERNANCE_PROFILE_INVALID)."""
     try:
         named = {"policy_id": str(document["policy_id"]), "revision": str(document["revision"])}
-        return {
-            name: GovernanceProfile(
-                _name(name, one),
-                **named,
-                replay=_replay(name, one),
-                limits=_limits(name, one["rules"]),
-                labels=_labels(name, one.get("labels", {})),
-            )
-            for name, one in document["profiles"].items()
-        }
+        profiles = document["profiles"].items()
     except (TypeError, KeyError, AttributeError) as error:
-        raise _invalid(f"a governance document has no {error}", "governance") from error
+        allowed = "an object with policy_id, revision and profiles by name"
+        raise _invalid("it is no governance document", "governance", allowed) from error
+    return {name: _profile(name, one, named) for name, one in profiles}
 
 
 @cache
@@ -116,7 +117,7 @@ def built_in() -> Mapping[str, GovernanceProfile]:
 
 def read_profile(document: Mapping[str, Any]) -> GovernanceProfile:
     """The profile that `to_dict` wrote. Raises CorridorRefused (GOVERNANCE_PROFILE_INVALID)."""
-    profile = {part: document[part] for part in ("replay", "rules", "labels") if part in document}
+    profile = {part: document[part] for part in PARTS if part in document}
     profiles = {document.get("name"): profile}
     return read_profiles({**document, "profiles": profiles})[str(document["name"])]
 
@@ -126,7 +127,7 @@ def profile_named(name: str, profiles: Mapping[str, GovernanceProfile]) -> Gover
     if name not in profiles:
         raise CorridorRefused(
             "GOVERNANCE_PROFILE_UNRESOLVED", f"there is no governance profile {name!r}", field="governance_profile",
-            allowed=sorted(profiles), next_step="name one of these, or leave governance_profile out",
+            allowed=sorted(profiles), next_step="name one of these, or leave governance_profile out", terminal=True,
         )  # fmt: skip
     return profiles[name]
 
@@ -134,7 +135,7 @@ def profile_named(name: str, profiles: Mapping[str, GovernanceProfile]) -> Gover
 def _operators(data: bytes) -> dict[str, GovernanceProfile]:
     try:
         document = json.loads(data, object_pairs_hook=_once)
-    except ValueError as error:  # bytes that are no UTF-8 among them
+    except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 among them
         raise _invalid(f"it is no JSON: {error}", "governance") from error
     known = {"policy_id": str, "revision": str, "profiles": dict}
     if not isinstance(document, dict) or set(document) - set(known):
@@ -142,7 +143,13 @@ def _operators(data: bytes) -> dict[str, GovernanceProfile]:
     for name, kind in known.items():
         if not isinstance(document.get(name), kind) or not document[name]:
             raise _invalid(f"{name} is {document.get(name)!r}", name, "an object" if kind is dict else "a text")
-    return read_profiles(document)
+    found = read_profiles(document)
+    try:  # at the start, not in the first training that names one
+        for profile in found.values():
+            canonical_bytes(profile.to_dict())
+    except DataInvalid as error:
+        raise _invalid(error.message, error.field, error.allowed) from error
+    return found
 
 
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -154,56 +161,64 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _name(name: Any, profile: Mapping[str, Any]) -> str:
+def _profile(name: Any, profile: Any, named: Mapping[str, str]) -> GovernanceProfile:
+    """named: policy_id and revision."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise _invalid(f"a profile is named {name!r}", "profiles", allowed=NAME.pattern)
-    if not_known := sorted(set(profile) - PARTS):
-        raise _invalid(f"profile {name!r} has {not_known[0]!r}", f"profiles.{name}", allowed=sorted(PARTS))
-    return name
+    place = f"profiles.{name}"
+    if not isinstance(profile, dict):
+        raise _invalid(f"{place} is {profile!r}", place, allowed=f"an object with {', '.join(PARTS)}")
+    for part in profile:
+        _one_of(PARTS, part, place)
+    if missing := [part for part in PARTS[:2] if part not in profile]:
+        raise _invalid(f"profile {name!r} has no {missing[0]!r}", place, allowed=_PART_WORDS[missing[0]])
+    return GovernanceProfile(
+        name,
+        **named,
+        replay=_one_of(REPLAYS, profile["replay"], f"{place}.replay"),
+        limits=_limits(name, profile["rules"]),
+        labels=_read_limits(profile.get("labels", {}), LABEL_RULES, f"{place}.labels"),
+    )
 
 
-def _limits(name: str, rules: Mapping[str, Any]) -> dict[Rule, Limit]:
-    missing = [rule for rule in REQUIRED if "max" not in rules.get(rule, ())]
-    if missing:
-        raise _invalid(f"profile {name!r} lacks a max of the rule {missing[0]}", f"profiles.{name}.rules")
-    return {_rule(name, rule): _limit(f"profiles.{name}.{rule}", ends) for rule, ends in sorted(rules.items())}
+def _limits(name: str, rules: Any) -> dict[Rule, Limit]:
+    place = f"profiles.{name}.rules"
+    found = _read_limits(rules, RULES, place)
+    for rule, most in REQUIRED.items():
+        told = found[rule].most if rule in found else None
+        if told is None:
+            raise _invalid(f"profile {name!r} lacks a max of the rule {rule}", place, allowed=f'{{"max": {most}}}')
+        if told > most:
+            raise _invalid(f"{place}.{rule} allows up to {told:g}", f"{place}.{rule}", allowed=f'{{"max": {most}}}')
+    return found
 
 
-def _labels(name: str, rules: Mapping[str, Any]) -> dict[LabelRule, Limit]:
-    return {_label(name, rule): _limit(f"profiles.{name}.labels.{rule}", ends) for rule, ends in sorted(rules.items())}
+def _read_limits(rules: Any, known: Sequence[W], place: str) -> dict[W, Limit]:
+    if not isinstance(rules, dict):
+        raise _invalid(f"{place} is {rules!r}", place, allowed=f"limits by rule; rules are {', '.join(known)}")
+    return {_one_of(known, rule, place): _limit(f"{place}.{rule}", ends) for rule, ends in sorted(rules.items())}
 
 
-def _label(name: str, rule: str) -> LabelRule:
-    for known in LABEL_RULES:
-        if known == rule:
-            return known
-    raise _invalid(f"profile {name!r} asks {rule!r} of labels", f"profiles.{name}.labels", allowed=list(LABEL_RULES))
+def _one_of(known: Sequence[W], told: Any, place: str) -> W:
+    for word in known:
+        if word == told:
+            return word
+    raise _invalid(f"{place}: {told!r} is not known", place, allowed=list(known))
 
 
-def _replay(name: str, profile: Mapping[str, Any]) -> Replay:
-    for known in REPLAYS:
-        if profile["replay"] == known:
-            return known
-    raise _invalid(f"profile {name!r} replays {profile['replay']!r}", f"profiles.{name}.replay", allowed=list(REPLAYS))
-
-
-def _rule(name: str, rule: str) -> Rule:
-    for known in RULES:
-        if known == rule:
-            return known
-    raise _invalid(f"profile {name!r} has a rule {rule!r}", f"profiles.{name}", allowed=list(RULES))
-
-
-def _limit(place: str, ends: Mapping[str, Any]) -> Limit:
-    if not ends or set(ends) - {"min", "max"} or not all(_is_number(end) for end in ends.values()):
-        raise _invalid(f"{place} is {dict(ends)!r}", place, allowed="min, max or both, as numbers")
+def _limit(place: str, ends: Any) -> Limit:
+    if not isinstance(ends, dict) or not ends or set(ends) - {"min", "max"} or not all(map(_is_number, ends.values())):
+        raise _invalid(f"{place} is {ends!r}", place, allowed=f"min, max or both, as numbers of at most {MOST_INT}")
     if ends.get("min", -math.inf) > ends.get("max", math.inf):
-        raise _invalid(f"{place} is {dict(ends)!r}, which nothing can keep", place, allowed="min <= max")
+        raise _invalid(f"{place} is {ends!r}, which nothing can keep", place, allowed="min <= max")
     return Limit(ends.get("min"), ends.get("max"))
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST_INT  # not for NaN
+
+
+_PART_WORDS: Final = {"replay": list(REPLAYS), "rules": f"limits by rule; rules are {', '.join(RULES)}"}
 
 
 def _invalid(what: str, field: str | None, allowed: Any = None) -> CorridorRefused:

@@ -6,12 +6,12 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mcp_forecast_engine.data.dataset import Dataset, decode
 from mcp_forecast_engine.data.derived import with_holidays
 from mcp_forecast_engine.data.frame import Frame, Panel
-from mcp_forecast_engine.data.labels import as_of
+from mcp_forecast_engine.data.labels import Coverage, as_of
 from mcp_forecast_engine.data.preprocessing import to_panel
 from mcp_forecast_engine.data.selection import selected
 from mcp_forecast_engine.data.steps import PreprocessingReport, steps_from_dicts
@@ -26,18 +26,27 @@ _NEEDED: Final = ("dataset_digest", "covariates", "preprocessing", "season_lengt
 _OPTIONAL: Final = ("holidays", "label_asof", "maturity_days", "filters")
 
 
+class Made(NamedTuple):
+    """A plan's panel, and what it was made of: what preprocessing changed, and the dataset as it was known.
+
+    coverage: how much was known at the plan's as-of time; None where nothing is revised.
+    """
+
+    panel: Panel
+    report: PreprocessingReport
+    dataset: Dataset
+    coverage: Coverage | None
+
+
 class Panels:
     """Panels by what they are made of: dataset digest, as-of time, filters, covariates, steps, season and holidays."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._kept: OrderedDict[str, tuple[Panel, PreprocessingReport, Dataset]] = OrderedDict()
+        self._kept: OrderedDict[str, Made] = OrderedDict()
 
-    def get(self, plan: dict[str, Any], artifacts: ArtifactStore) -> tuple[Panel, PreprocessingReport, Dataset]:
-        """The panel of a plan, what preprocessing changed, and the dataset as it was known (see `panel_of`).
-
-        Raises ArtifactCorrupt, DataInvalid, CorridorRefused.
-        """
+    def get(self, plan: dict[str, Any], artifacts: ArtifactStore) -> Made:
+        """What a plan trains on (see `panel_of`). Raises ArtifactCorrupt, DataInvalid, CorridorRefused."""
         made_of = {**{name: plan[name] for name in _NEEDED}, **{name: plan.get(name) for name in _OPTIONAL}}
         key = digest("panel.v1", made_of)
         with self._lock:
@@ -52,7 +61,7 @@ class Panels:
         return made
 
 
-def panel_of(dataset: Dataset, plan: Mapping[str, Any]) -> tuple[Panel, PreprocessingReport, Dataset]:
+def panel_of(dataset: Dataset, plan: Mapping[str, Any]) -> Made:
     """The panel that a plan makes of a dataset: what was known as of its time, filtered, by its steps; and the report.
 
     With them the dataset as it was known then: whoever reads on sees nothing that came later. Raises DataInvalid,
@@ -61,9 +70,9 @@ def panel_of(dataset: Dataset, plan: Mapping[str, Any]) -> tuple[Panel, Preproce
     known = as_of(dataset, plan.get("label_asof"), maturity_days=plan.get("maturity_days"))
     panel, report = shaped(known.frame, plan)
     if known.coverage is None:
-        return panel, report, dataset
+        return Made(panel, report, dataset, None)
     report = replace(report, warnings=(known.coverage.text, *report.warnings))
-    return panel, report, replace(dataset, frame=known.frame, observed=None)
+    return Made(panel, report, replace(dataset, frame=known.frame, observed=None), known.coverage)
 
 
 def shaped(frame: Frame, plan: Mapping[str, Any]) -> tuple[Panel, PreprocessingReport]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.errors import ArtifactCorrupt
@@ -13,13 +13,12 @@ from mcp_forecast_engine.evaluation.champion import ACTIVE
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of
 from mcp_forecast_engine.evaluation.predictions import read_predictions
 from mcp_forecast_engine.evaluation.report import read_arm
+from mcp_forecast_engine.factory.governance import Replay
 from mcp_forecast_engine.factory.guard import GuardResult
-from mcp_forecast_engine.factory.leakage_blind import Blind, Source, check_blind
+from mcp_forecast_engine.factory.leakage_blind import Source, check_blind, unread
 from mcp_forecast_engine.factory.leakage_evidence import check_evidence
 from mcp_forecast_engine.factory.leakage_windows import check_windows
 
-# What is done again blind: the chosen arm's settings and fits, or the whole choice as well.
-Depth = Literal["fits", "choice"]
 STAGE: Final = "leakage"  # of `stage_seed`
 
 
@@ -38,7 +37,7 @@ def check_evaluation(
     predictions: bytes,
     *,
     budget: Budget,
-    depth: Depth,
+    depth: Replay,
     seed: int,
     cores: int = 1,
 ) -> Checked:
@@ -56,5 +55,5 @@ def check_evaluation(
             source, panel, document, stored, seed=seed, budget=budget, whole=depth == "choice", cores=cores
         )
     except ArtifactCorrupt as refusal:
-        blind = Blind(GuardResult("blind", "violated", 0, f"there is nothing to compare with: {refusal}"), 0.0)
+        blind = unread(f"there is nothing to compare with: {refusal}")
     return Checked((windows, blind.guard, evidence), blind.replay_difference)

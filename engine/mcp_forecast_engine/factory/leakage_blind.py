@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from mcp_forecast_engine.data.frame import Frame, Panel
 from mcp_forecast_engine.data.steps import FillGaps, steps_from_dicts
 from mcp_forecast_engine.errors import EngineError
 from mcp_forecast_engine.evaluation.auto import choose
+from mcp_forecast_engine.evaluation.baseline import with_baseline
 from mcp_forecast_engine.evaluation.budget import Budget
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, cutoffs_of, origins_of
 from mcp_forecast_engine.evaluation.predictions import Stored
@@ -24,12 +25,12 @@ from mcp_forecast_engine.evaluation.walks import renewed_at, replayed
 from mcp_forecast_engine.factory.guard import GuardResult
 from mcp_forecast_engine.factory.inputs import shaped
 from mcp_forecast_engine.factory.leakage_choice import chosen_otherwise, decided_otherwise, explained
+from mcp_forecast_engine.factory.leakage_noise import unsettled, with_noise
 from mcp_forecast_engine.models.combination import combined
 from mcp_forecast_engine.models.regression import one_thread
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-_FAR: Final = 3.0  # spreads of a column by which what replaces it scatters
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Blind:
     replay_difference: float
 
 
+def unread(why: str) -> Blind:
+    """Nothing could be done again, and what cannot be replayed is no evidence."""
+    return Blind(GuardResult("blind", "violated", 0, why), 0.0)
+
+
 @dataclass
 class _Findings:
     """What differs, in words; how many numbers were compared; the largest difference."""
@@ -65,6 +71,10 @@ class _Findings:
     texts: list[str] = field(default_factory=list)
     checked: int = 0
     largest: float = 0.0
+
+    def add(self, checked: int, texts: Iterable[str]) -> None:
+        self.checked += checked
+        self.texts += texts
 
     def compare(self, what: str, mine: Floats, theirs: Floats) -> None:
         self.checked += mine.size
@@ -90,33 +100,32 @@ def check_blind(
 
     The panel before the cutoff, the chosen arm's settings, its error on the validation windows, its forecasts of the
     first test window and of one after a refit, and the quantiles issued for these, a middle and the last one, must be
-    the same as those stored. document: the evaluation as stored. budget: the run's. whole: the whole choice is repeated
-    too. Else that is done only where the recorded errors do not lead to what was chosen, so that a choice between
-    models which these errors leave open (a paired test decided) is taken as it was made, and so are the settings of
-    models that do not answer.
+    the same as those stored. document: the evaluation as stored. budget: the run's. whole: the choice is repeated too.
+    Else only where the recorded errors do not lead to it, so that what they leave open (a paired test decided) is taken
+    as it was made, and so are the settings of models that do not answer.
     """
     plan, arm = BacktestPlan(**document["plan"]), read_arm(chosen_arm(document))
     origins, cutoffs = origins_of(panel, plan), cutoffs_of(panel, plan)
     found = _Findings()
     if arm.name not in predictions:
-        return Blind(GuardResult("blind", "violated", 0, f"no predictions of {arm.name} are stored"), 0.0)
+        return unread(f"no predictions of {arm.name} are stored")
     try:
-        scrambled = source.rebuild(_with_noise(source.frame, panel, cutoffs[plan.validation_windows], seed))
+        scrambled = source.rebuild(with_noise(source.frame, panel, cutoffs[plan.validation_windows], seed))
     except EngineError as refusal:
-        return Blind(GuardResult("blind", "violated", 0, f"what follows decides what is read: {refusal.message}"), 0.0)
+        return unread(f"what follows decides what is read: {refusal.message}")
     ahead = _changed_before(panel, scrambled, cutoffs[plan.validation_windows], found)
     # The steps before stay the run's own, so that one finding does not hide the others.
-    blind = _Scrambled(panel, scrambled, cutoffs)
+    blind = _Scrambled(panel, scrambled, cutoffs, origins)
     with one_thread():
         before = _replay(blind, arm, plan, origins, predictions[arm.name], found)
         trials = Trials(blind.at(plan.validation_windows), plan, origins, cores=cores)
+        if with_baseline(trials.panel, plan, origins) != plan:
+            found.add(1, ["the season that the baseline repeats follows from the test part"])
         if whole or not explained(document, arm, trials):
             again = choose(trials.panel, plan, origins, budget, Progress(0), cores=cores)
-            found.texts += decided_otherwise(again, document)
-            found.checked += len(again.tried)
+            found.add(len(again.tried), decided_otherwise(again, document))
         else:
-            found.texts += chosen_otherwise(arm, trials, budget, before)
-            found.checked += len(arm.members)
+            found.add(len(arm.members), chosen_otherwise(arm, trials, budget, before))
     return Blind(_verdict(found, ahead, accepted=source.looks_ahead), found.largest)
 
 
@@ -131,47 +140,6 @@ def _verdict(found: _Findings, ahead: int, *, accepted: bool) -> GuardResult:
         return GuardResult("blind", "passed", found.checked, text)
     asked = f"{ahead} filled targets follow from later ones, as the request accepted (causal=false); else {text}"
     return GuardResult("blind", "accepted", found.checked, asked)
-
-
-def _with_noise(frame: Frame, panel: Panel, cutoffs: Integers, seed: int) -> Frame:
-    """The raw rows with noise for every target and historical covariate from the first test step on.
-
-    What is absent stays absent, and the first value of a covariate in a series stays too: the rows before it repeat it.
-    """
-    never = np.iinfo(np.int64).max
-    inside = np.minimum(panel.offsets[:-1] + cutoffs, panel.offsets[1:] - 1)
-    stamps = np.where(cutoffs < panel.lengths, panel.ds[inside], never)
-    since = dict(zip(panel.unique_id, stamps.tolist(), strict=True))
-    late = frame.ds >= np.repeat([since.get(name, never) for name in frame.unique_id], np.diff(frame.offsets))
-    draw = np.random.default_rng(seed)
-    covariates = dict(frame.covariates)
-    for name in sorted(frame.covariates):
-        if panel.roles.get(name) == "historical":
-            words = len(frame.categories.get(name, ()))
-            values = frame.covariates[name]
-            covariates[name] = _noisy(values, late & ~_first(values, frame.offsets), draw, words)
-    return replace(frame, y=_noisy(frame.y, late, draw, 0), covariates=covariates)
-
-
-def _noisy(values: Floats, late: NDArray[np.bool_], draw: np.random.Generator, words: int) -> Floats:
-    rows = np.flatnonzero(late & ~np.isnan(values))
-    if words:
-        noise = draw.integers(0, words, size=len(rows)).astype(np.float64)
-    else:
-        known = values[~np.isnan(values)]
-        spread = float(known.std()) if len(known) else 1.0
-        noise = (known.mean() if len(known) else 0.0) + _FAR * (spread or 1.0) * draw.normal(size=len(rows))
-    found = values.copy()
-    found[rows] = noise
-    return found
-
-
-def _first(values: Floats, offsets: Integers) -> NDArray[np.bool_]:
-    """The first row of each series that has a value."""
-    known = ~np.isnan(values)
-    count = np.cumsum(known)
-    before = np.repeat(np.concatenate([[0], count])[offsets[:-1]], np.diff(offsets))
-    return np.asarray(known & (count - before == 1))
 
 
 def _changed_before(panel: Panel, scrambled: Panel, cutoffs: Integers, found: _Findings) -> int:
@@ -201,14 +169,17 @@ def _changed_before(panel: Panel, scrambled: Panel, cutoffs: Integers, found: _F
 class _Scrambled:
     """The panel with what follows a window's cutoff scrambled; the last one asked for is kept."""
 
-    def __init__(self, panel: Panel, scrambled: Panel, cutoffs: Sequence[Integers]) -> None:
-        self._panel, self._scrambled, self._cutoffs = panel, scrambled, cutoffs
+    def __init__(
+        self, panel: Panel, scrambled: Panel, cutoffs: Sequence[Integers], origins: Sequence[Integers]
+    ) -> None:
+        self._panel, self._scrambled, self._cutoffs, self._origins = panel, scrambled, cutoffs, origins
         self._kept: tuple[int, Panel] | None = None
 
     def at(self, window: int) -> Panel:
-        """Up to the cutoffs of this window the run's own values, noise from there on."""
+        """Up to the cutoffs of this window the run's own values, of revised data those of then; noise from there on."""
         if self._kept is None or self._kept[0] != window:
-            self._kept = window, _spliced(self._panel, self._scrambled, self._cutoffs[window])
+            spliced = _spliced(self._panel, self._scrambled, self._cutoffs[window])
+            self._kept = window, unsettled(spliced, self._panel, self._origins, window)
         return self._kept[1]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mcp_forecast_engine.errors import EngineError
 from mcp_forecast_engine.evaluation.auto import Choice
 from mcp_forecast_engine.evaluation.budget import Budget
-from mcp_forecast_engine.evaluation.candidates import BASELINE, REFERENCE, Arm, Candidate, arms_of, line_up
+from mcp_forecast_engine.evaluation.candidates import BASELINE, REFERENCE, Arm, Candidate, arms_of, baseline_of, line_up
 from mcp_forecast_engine.evaluation.champion import ACTIVE
 from mcp_forecast_engine.evaluation.combining import NEAR, half_each, options_of, weights_of
 from mcp_forecast_engine.evaluation.members import Member
@@ -104,7 +104,7 @@ def _candidates(trials: Trials, arm: ArmReport, budget: Budget) -> dict[str, Can
     """What the run may have tried under each name: the baseline, the reference model of each arm, the line-up."""
     references = {one.name: Candidate(one.name, REFERENCE) for one in arms_of(trials.panel)}
     planned = line_up(trials.panel, arm.spec, trials.plan, budget).candidates
-    return {BASELINE: Candidate(BASELINE, BASELINE), **references, **{one.name: one for one in planned}}
+    return {BASELINE: baseline_of(trials.plan), **references, **{one.name: one for one in planned}}
 
 
 def _tuned(trials: Trials, arm: ArmReport, candidate: Candidate | None) -> Member | None:

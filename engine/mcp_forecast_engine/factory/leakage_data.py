@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -20,22 +20,26 @@ from mcp_forecast_engine.data.smoothed import target_averages
 from mcp_forecast_engine.errors import EngineError
 from mcp_forecast_engine.factory.guard import GuardResult
 from mcp_forecast_engine.factory.inputs import panel_of, shaped
+from mcp_forecast_engine.factory.leakage_vintages import read_otherwise
 from mcp_forecast_engine.factory.manifest import DatasetManifest
 from mcp_forecast_engine.store.identity import digest_of_bytes
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 LABELS: Final = "labels"
 MANIFEST: Final = "manifest"
 COLUMNS: Final = "columns"
 
 
-def check_labels(dataset: Dataset, manifest: DatasetManifest, panel: Panel) -> GuardResult:
+def check_labels(
+    dataset: Dataset, manifest: DatasetManifest, panel: Panel, origins: Sequence[Integers], horizon: int
+) -> GuardResult:
     """No value takes part that was observed after the manifest's label_asof, or that a newer one had replaced by then.
 
     The rows that stood are found again, one by one, by a reading of its own (that of `data.labels` is what is
-    checked), and the panel made of them must be this one. dataset: as registered, decoded from its bytes; panel: as
-    trained on.
+    checked), and the panel made of them must be this one. So is what was known at every window: see `read_otherwise`.
+    dataset: as registered, decoded from its bytes; panel: as trained on. origins: int64 (S) per window.
     """
     basis = manifest.label_basis
     if dataset.observed is None:
@@ -53,6 +57,11 @@ def check_labels(dataset: Dataset, manifest: DatasetManifest, panel: Panel) -> G
     wrong = known if isinstance(known, str) else _difference(panel, known)
     if wrong is not None:
         return _violated(LABELS, len(panel.y), f"not as known at {basis.label_asof}: {wrong}")
+    early = read_otherwise(
+        dataset.frame, dataset.observed, frame, panel, origins, horizon, lambda rows: shaped(rows, manifest.plan())[0]
+    )
+    if (otherwise := next(early, None)) is not None:
+        return _violated(LABELS, len(panel.y), otherwise)
     return _passed(LABELS, len(panel.y), f"every value was observed by {basis.label_asof}, and none newer was by then")
 
 

@@ -84,7 +84,7 @@ def _rebuilt(document: Mapping[str, Any], stored: Stored, panel: Panel) -> Score
             [np.full(int((o >= 0).sum()), plan.validation_windows + k) for k, o in enumerate(origins)]
         ),
         y=stored.y, observed=stored.observed, quantiles=stored.quantiles, scale=scale,
-        season_length=max(plan.season_length, 1),
+        season_length=plan.scale_season,
     )  # fmt: skip
 
 

@@ -27,10 +27,19 @@ _CONFIG: Final = ("horizon", "test_windows", "profile", "budget", "extras", "pre
 
 @dataclass(frozen=True)
 class Champion:
-    """The bundle that is ACTIVE where the new one is to go: "bundle_id@version", and the digest of its evaluation."""
+    """The bundle that is ACTIVE where the new one is to go: "bundle_id@version", and the digest of its evaluation.
+
+    target: the name of what it forecasts.
+    """
 
     ref: str
     evaluation: str
+    target: str
+
+    @property
+    def pinned(self) -> dict[str, str]:
+        """What a plan names of it beside its request."""
+        return {"evaluation": self.evaluation, "target": self.target}
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,21 @@ def pin_plan(
         "training_config": artifacts.put(training_config(identity)),
         "governance_profile": artifacts.put(canonical_bytes(wanted.governance.to_dict())),
     }
-    alone = TrainBuildRequest(
+    alone = _request(refs, wanted, revision)
+    found = wanted.champion(alone.work_key)
+    request = alone if found is None else alone.model_copy(update={"champion": found.ref})
+    champion = {} if found is None else {"champion": found.pinned}
+    refs["train_build_request"] = artifacts.put(canonical_bytes(request.to_dict()))
+    fixed = {"kind": "training", "engine_release": ENGINE_RELEASE, "request": request.identity()}
+    whole = {**identity, **champion, **fixed}
+    resolved = artifacts.put(canonical_bytes({"schema_version": "resolved_train_plan.v1", **whole}))
+    body = {**whole, "work_key": request.work_key, "refs": {**refs, "resolved_plan": resolved}, "asked": asked}
+    return TrainingPlan(request.run_id, request.run_key, body, request, warnings)
+
+
+def _request(refs: Mapping[str, str], wanted: Wanted, revision: str) -> TrainBuildRequest:
+    """What is asked for, before it is known what it is measured against. revision: of the configuration."""
+    return TrainBuildRequest(
         schema_version=SCHEMA,
         intent_kind=wanted.intent,
         dataset_manifest_refs=(refs["dataset_manifest"],),
@@ -99,12 +122,3 @@ def pin_plan(
         code_release_id=ENGINE_RELEASE,
         provenance=wanted.provenance,
     )
-    found = wanted.champion(alone.work_key)
-    request = alone if found is None else alone.model_copy(update={"champion": found.ref})
-    champion = {} if found is None else {"champion": {"evaluation": found.evaluation}}
-    refs["train_build_request"] = artifacts.put(canonical_bytes(request.to_dict()))
-    fixed = {"kind": "training", "engine_release": ENGINE_RELEASE, "request": request.identity()}
-    whole = {**identity, **champion, **fixed}
-    resolved = artifacts.put(canonical_bytes({"schema_version": "resolved_train_plan.v1", **whole}))
-    body = {**whole, "work_key": request.work_key, "refs": {**refs, "resolved_plan": resolved}, "asked": asked}
-    return TrainingPlan(request.run_id, request.run_key, body, request, warnings)

@@ -46,7 +46,7 @@ def prepare_preprocessing(
         "season_length": season_length,
         "label_asof": newest_asof(summary),
     }
-    panel, report, _ = Panels().get(asked, artifacts)
+    panel, report, *_ = Panels().get(asked, artifacts)
     return PreparedPreprocessing(
         preprocessing_id=preprocessing_id(steps),
         dataset_id=summary["dataset_id"],

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any
 
 from mcp_forecast_engine.errors import CorridorRefused
-from mcp_forecast_engine.factory.bundle import package, read_bundle_file
-from mcp_forecast_engine.factory.eval_report import report_id
+from mcp_forecast_engine.factory.bundle import as_document, changed_as, files_of, package
+from mcp_forecast_engine.factory.bundle_file import read_bundle_file, read_file, require_judged
+from mcp_forecast_engine.factory.eval_report import is_compared, report_id
+from mcp_forecast_engine.factory.judged import Judged, judged
+from mcp_forecast_engine.factory.shapes import ResultShape, fault
 from mcp_forecast_engine.factory.taxonomy import BY_HAND
 from mcp_forecast_engine.runtime.publishing import require_attempt
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.store.artifacts import ArtifactStore
-from mcp_forecast_engine.store.identity import read_canonical
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Packaged:
     run_id: str
     manifest: str
     document: Mapping[str, Any]
+    judged: Judged
 
 
 def require_publishable(run: Run, document: Mapping[str, Any]) -> None:
@@ -37,6 +40,12 @@ def require_publishable(run: Run, document: Mapping[str, Any]) -> None:
             f"{run.run_id} was trained before there were gates: no evidence judges it",
             "train again: the same run_training call makes a run that is judged",
         )
+    wrong = fault(ResultShape, document)
+    if wrong is not None:
+        raise CorridorRefused(
+            "BUNDLE_PUBLICATION_INVALID", f"the result of {run.run_id} is not what a training leaves: {wrong}",
+            field="run_id", next_step=BY_HAND,
+        )  # fmt: skip
     gate = document["gate"]
     if run.state == "FAIL" or gate["decision"] != "PASS":
         raise _failed(run, gate)
@@ -44,26 +53,23 @@ def require_publishable(run: Run, document: Mapping[str, Any]) -> None:
 
 
 def package_run(run: Run, document: Mapping[str, Any], artifacts: ArtifactStore) -> Packaged:
-    """The bundle of a run that may be published. Raises CorridorRefused, StoreUnavailable."""
-    data = package(run, document, artifacts)
-    bundle = read_bundle_file(data)
-    receipt, report = (_document(run, name, bundle["refs"][name], artifacts) for name in _NO_DOCUMENT)
+    """The bundle of a run that may be published, all of whose files are those that its gate judged.
+
+    document: as `require_publishable` let it pass. Raises CorridorRefused, StoreUnavailable.
+    """
+    files = files_of(run, document)
+    receipt, report = (_evidence(run, document, name, artifacts) for name in ("gate_receipt", "eval_report"))
     _require_receipt(run, receipt, report)
-    return Packaged(run.run_id, artifacts.put(data), bundle)
+    require_judged(files, receipt, partial(changed_as, run))
+    data = package(run, document, artifacts)
+    champion = _evidence(run, document, "train_build_request", artifacts).get("champion", "")
+    found = judged(document, receipt, champion if champion and is_compared(report) else None)
+    return Packaged(run.run_id, artifacts.put(data), read_bundle_file(data), found)
 
 
-def _document(run: Run, name: str, digest: str, artifacts: ArtifactStore) -> Mapping[str, Any]:
-    with suppress(ValueError):
-        found = read_canonical(artifacts.get(digest))
-        if isinstance(found, dict):
-            return found
-    raise CorridorRefused(
-        _NO_DOCUMENT[name], f"the {name} of {run.run_id} is no document", field=name, allowed="a JSON object",
-        next_step=BY_HAND,
-    )  # fmt: skip
-
-
-_NO_DOCUMENT: Final = {"gate_receipt": "GATE_INVALID", "eval_report": "EVAL_REPORT_INVALID"}
+def _evidence(run: Run, document: Mapping[str, Any], name: str, artifacts: ArtifactStore) -> Mapping[str, Any]:
+    file = f"{name}.json"
+    return as_document(run, name, read_file(file, document["refs"][name], artifacts, changed_as(run, file)))
 
 
 def _require_receipt(run: Run, receipt: Mapping[str, Any], report: Mapping[str, Any]) -> None:
@@ -83,10 +89,9 @@ def _require_receipt(run: Run, receipt: Mapping[str, Any], report: Mapping[str, 
             "EVAL_REPORT_INVALID", f"the evaluation report of {run.run_id} has another id than its content",
             field="run_id", allowed=report_id(report), next_step=BY_HAND,
         )  # fmt: skip
-    eligibility = receipt.get("eligibility", {})
-    if eligibility.get("decision") != "ELIGIBLE":
+    if receipt["eligibility"]["decision"] != "ELIGIBLE":
         raise _ineligible(
-            f"{run.run_id} may not be published: {', '.join(eligibility.get('reason_codes', ['no reason is given']))}",
+            f"{run.run_id} may not be published: {', '.join(receipt['eligibility']['reason_codes'])}",
             "train again, asking for what may be published",
         )
 

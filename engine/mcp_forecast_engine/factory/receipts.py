@@ -63,7 +63,7 @@ def gate_receipt(
         "run_id": request.run_id,
         "gate_decision": gate.decision,
         "eval_report_id": eval_report_id,
-        "profile": {**profile_ref(profile), "rules": profile.to_dict()["rules"]},
+        "profile": {**profile_ref(profile), **{part: profile.to_dict()[part] for part in ("rules", "labels")}},
         "rules": [rule.to_dict() for rule in gate.rules],
         "evidence_refs": dict(refs),
         "eligibility": {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from mcp_forecast_engine.data.derived import (
@@ -14,13 +15,13 @@ from mcp_forecast_engine.data.derived import (
     require_free,
 )
 from mcp_forecast_engine.data.frequency import season_length as usual_season
-from mcp_forecast_engine.data.labels import pinned_asof
+from mcp_forecast_engine.data.labels import newest_asof, pinned_asof, read_asof
 from mcp_forecast_engine.data.shape import shape_of
 from mcp_forecast_engine.data.steps import DEFAULT_STEPS, Step, step_to_dict, stepped_frequency
 from mcp_forecast_engine.errors import CovariatesMismatch
 from mcp_forecast_engine.evaluation.budget import BUDGETS, BudgetName, installed_extras
 from mcp_forecast_engine.evaluation.plan import plan_for
-from mcp_forecast_engine.factory.inputs import Panels
+from mcp_forecast_engine.factory.inputs import Made, Panels
 from mcp_forecast_engine.factory.label_gate import require_labels
 from mcp_forecast_engine.factory.plan import PROFILES, TrainingPlan, Wanted, pin_plan
 from mcp_forecast_engine.factory.train_request import TargetScope
@@ -77,8 +78,10 @@ def resolve(
     pins, left_out = at_hand(pretrained or PretrainedFolder(None))
     identity["pretrained"] = pins or None
     told = (*_season_warning(summary, asked.season_length), *_other_season(identity["season_length"], seasons))
-    require_labels(identity, wanted.governance, artifacts)
-    warnings = (*left_out, *told, *_admitted(summary, identity, artifacts))
+    told += _beyond(summary, identity["label_asof"])
+    read = partial(Panels().get, identity, artifacts)  # the panel is kept: judged and measured, it is made once
+    require_labels(identity, wanted.governance, read)
+    warnings = (*left_out, *told, *_admitted(summary, identity, read))
     pinned = {name: value for name, value in identity.items() if value is not None}
     said = {**asked.to_dict(), **_for_whom(wanted)}
     return pin_plan(summary, artifacts, asked=said, identity=pinned, wanted=wanted, warnings=warnings)
@@ -119,10 +122,10 @@ def _for_whom(wanted: Wanted) -> dict[str, str]:
     return scope | ({} if wanted.governance.name == "default" else {"governance_profile": wanted.governance.name})
 
 
-def _admitted(summary: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> tuple[str, ...]:
+def _admitted(summary: dict[str, Any], identity: dict[str, Any], read: Callable[[], Made]) -> tuple[str, ...]:
     """What a caller has to know about data that are long enough. Raises HistoryTooShort."""
-    extent = _extent(summary, identity, artifacts)
-    _require_history(extent, identity, artifacts)
+    extent = _extent(summary, identity, read)
+    _require_history(extent, identity, read)
     used = [c for c in summary["covariates"] if c["name"] in identity["covariates"]]
     return _warnings(extent, identity["horizon"], [c["name"] for c in used if c["role"] == "known_future"])
 
@@ -144,7 +147,7 @@ def _holidays(code: str, freq: str, known: Sequence[str], horizon: int) -> dict[
     return {"calendar": calendar.code, "library": library_release(), "horizon": horizon}
 
 
-def _extent(summary: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> dict[str, Any]:
+def _extent(summary: dict[str, Any], identity: dict[str, Any], read: Callable[[], Made]) -> dict[str, Any]:
     """Longest and shortest series and known future steps, and what they are called.
 
     Rows as registered tell enough about the default steps. Others may shorten the series or leave gaps, so they are
@@ -153,18 +156,18 @@ def _extent(summary: dict[str, Any], identity: dict[str, Any], artifacts: Artifa
     revised = identity["label_asof"] is not None  # as registered, the rows are the newest
     if identity["preprocessing"] == [step_to_dict(step) for step in DEFAULT_STEPS] and not revised:
         return {**{name: summary[name] for name in ("longest", "shortest", "future_steps")}, "unit": "rows"}
-    shape = shape_of(Panels().get(identity, artifacts)[0])
+    shape = shape_of(read().panel)
     unit = f"steps of {shape.freq!r} after preprocessing"
     return {"longest": shape.longest, "shortest": shape.shortest, "future_steps": shape.future_steps, "unit": unit}
 
 
-def _require_history(extent: dict[str, Any], identity: dict[str, Any], artifacts: ArtifactStore) -> None:
+def _require_history(extent: dict[str, Any], identity: dict[str, Any], read: Callable[[], Made]) -> None:
     """Refuse at once what no step of preprocessing can make long enough; the rest shows when the training prepares it.
 
     Only then is the data read here: what is allowed goes by what preprocessing leaves of it.
     """
     if extent["longest"] <= identity["horizon"] + 1:
-        plan_for(Panels().get(identity, artifacts)[0], identity["horizon"], test_windows=identity["test_windows"])
+        plan_for(read().panel, identity["horizon"], test_windows=identity["test_windows"])
 
 
 def _season_warning(summary: dict[str, Any], asked: int | None) -> tuple[str, ...]:
@@ -173,6 +176,17 @@ def _season_warning(summary: dict[str, Any], asked: int | None) -> tuple[str, ..
     return (
         "the time column counts steps, so no season is assumed and seasonal naive repeats the last value; "
         "say season_length if there is one (12 for months, 24 for hours)",
+    )
+
+
+def _beyond(summary: dict[str, Any], label_asof: str | None) -> tuple[str, ...]:
+    """A time after the last observed one asks for what the data cannot say."""
+    last = newest_asof(summary)
+    if last is None or label_asof is None or read_asof(label_asof) <= read_asof(last):
+        return ()
+    return (
+        f"label_asof {label_asof} is after the last observed time, {last}: nothing says what became known between "
+        f"them, and {last} gives the same values",
     )
 
 

@@ -65,6 +65,10 @@ REASONS: Final[dict[str, Reason]] = {
     for category, names in _BY_CATEGORY.items()
     for name in names
 }
+# Why the policy lets a bundle not become ACTIVE: on record as an event, and told with the answer, no refusals either.
+REJECTIONS: Final = (
+    "GATE_FAIL", "BUNDLE_RETIRED", "APPROVAL_MISSING", "PROFILE_NOT_ACCEPTED", "ACTIVE_NOT_COMPARED",
+)  # fmt: skip
 # Why this bundle or none answers in a scope: told with the answer (after a colon, which capability), no refusals.
 OUTCOMES: Final = (
     "SCOPE_NOT_FOUND", "ACTIVE_BUNDLE_INCOMPATIBLE", "CAPABILITY_MISMATCH", "FALLBACK_EXPLICIT",

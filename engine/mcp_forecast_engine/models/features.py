@@ -95,6 +95,13 @@ class Inputs:
         )
 
 
+def joined(parts: Sequence[Inputs]) -> Inputs:
+    """The windows of several batches, one after the other."""
+    return Inputs(
+        **{name: np.concatenate([getattr(one, name) for one in parts]) for name in Inputs.__dataclass_fields__}
+    )
+
+
 def layout_for(spec: ForecastSpec, axis: TimeAxis) -> Layout:
     """Fix the columns of a specification on a time axis."""
     calendar, _ = calendar_features(np.zeros(1, np.int64), axis)

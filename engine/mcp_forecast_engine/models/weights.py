@@ -67,6 +67,7 @@ def write_weights(model: CalibratedModel, contract: Contract) -> bytes:
 def read_weights(data: bytes) -> tuple[CalibratedModel, Contract]:
     """The fitted model that a file holds, which answers with numpy alone, and its data contract.
 
+    For who takes a model out of a bundle without ONNX (README); this server answers from the graph alone.
     Raises ArtifactCorrupt where the bytes are no such file.
     """
     from safetensors import SafetensorError

@@ -24,6 +24,7 @@ _FIND: Final = select(BUNDLE).where(
     BUNDLE.c.bundle_id == bindparam("the_bundle"), BUNDLE.c.version == bindparam("the_version")
 )
 _VERSIONS: Final = select(BUNDLE).where(BUNDLE.c.bundle_id == bindparam("the_bundle")).order_by(BUNDLE.c.seq)
+_OF_RUN: Final = select(BUNDLE).where(BUNDLE.c.run_id == bindparam("the_run")).order_by(BUNDLE.c.seq)
 
 
 class BundleRef(NamedTuple):
@@ -98,6 +99,11 @@ def named(connection: Connection, bundle_id: str, version: str | None = None) ->
         allowed=list(versions),
         next_step="name one of these versions",
     )
+
+
+def of_run(connection: Connection, run_id: str) -> list[Bundle]:
+    """The published bundles of a run."""
+    return [read_bundle(row) for row in connection.execute(_OF_RUN, {"the_run": run_id}).mappings()]
 
 
 def read_ref(connection: Connection, text: str) -> BundleRef:

@@ -20,10 +20,10 @@ def champion_for(connection: Connection, documents: Documents, scope: Scope, wor
     bundle = active(connection, scope).bundle
     if bundle is None:
         return None
-    run = ledger.get(connection, bundle.run_id)
+    run, target = ledger.get(connection, bundle.run_id), str(bundle.compatibility["target"])
     if run.plan.get("work_key") == work_key:
         own = run.plan["request"]["champion"]
-        return Champion(own, run.plan["champion"]["evaluation"]) if own else None
+        return Champion(own, **{"target": target, **run.plan["champion"]}) if own else None
     artifacts = documents.trained(run)["artifacts"]
     evaluation = next(artifact["digest"] for artifact in artifacts if artifact["name"] == "evaluation.json")
-    return Champion(f"{bundle.bundle_id}@{bundle.version}", evaluation)
+    return Champion(str(bundle.ref), evaluation, target)

@@ -6,7 +6,7 @@ that the policy rejects is an event of its own and a result, so that the record 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
@@ -19,6 +19,7 @@ from mcp_forecast_engine.registry.active import Active, active, move, require_un
 from mcp_forecast_engine.registry.bundles import Bundle, BundleRef
 from mcp_forecast_engine.registry.events import Event, Order
 from mcp_forecast_engine.registry.history import behind, history_of
+from mcp_forecast_engine.registry.judgements import weigh
 from mcp_forecast_engine.registry.policy import misfits
 from mcp_forecast_engine.registry.scope import Scope
 
@@ -37,7 +38,7 @@ class Change:
     """How a scope stands after a change was asked for. active, before: what is ACTIVE now, and what was; None: nothing.
 
     changed: False where it held already, or was rejected (reason_codes say why); token: the scope's last move; events:
-    those this change made, in order.
+    those this change made, in order; warnings: what whoever promoted has to know, which its event says too.
     """
 
     scope: Scope
@@ -47,6 +48,7 @@ class Change:
     token: int
     events: tuple[Event, ...] = ()
     reason_codes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def rejected(self) -> bool:
@@ -85,7 +87,11 @@ def sign(connection: Connection, scope: Scope, ref: BundleRef, order: Order, *, 
 
 
 def approve(connection: Connection, scope: Scope, ref: BundleRef, order: Order) -> Event:
-    """Enter that an actor approves of a bundle in a scope, once. Raises NotFound, RegistryConflict."""
+    """Enter that an actor approves of a bundle in a scope, once. Raises NotFound, RegistryConflict.
+
+    No tool calls it: the policy that comes with the engine asks for no approvals, and who embeds the engine with one
+    that does (`RegistryPolicy.approvals`) says who may approve.
+    """
     bundle = bundles.get(connection, ref)
     if is_retired(connection, ref):
         raise _retired(ref)
@@ -102,18 +108,20 @@ def promote(
     RegistryConflict where the scope has moved since.
     """
     bundle, now = bundles.get(connection, ref), active(connection, scope)
+    require_unmoved(connection, scope, now, expected_token)
     if now.ref == ref:
         return Change(scope, False, ref, ref, now.token)
-    require_unmoved(connection, scope, now, expected_token)
-    codes = _against(connection, scope, bundle, now, order)
+    weighed = weigh(connection, scope, ref, now, order.policy)
+    order = order.adding(warnings=list(weighed.warnings)) if weighed.warnings else order
+    codes = (*_against(connection, scope, bundle, now, order), *weighed.codes)
     if codes:
         rejection = events.append(
             connection, "PROMOTION_REJECTED", scope, order.adding(reason_codes=list(codes)), ref, now.ref
         )
-        return Change(scope, False, now.ref, now.ref, now.token, (rejection,), codes)
+        return Change(scope, False, now.ref, now.ref, now.token, (rejection,), codes, weighed.warnings)
     event = events.append(connection, "BUNDLE_PROMOTED_ACTIVE", scope, order, ref, now.ref)
     move(connection, event)
-    return Change(scope, True, ref, now.ref, event.seq, (event,))
+    return Change(scope, True, ref, now.ref, event.seq, (event,), warnings=weighed.warnings)
 
 
 def rollback(
@@ -124,23 +132,23 @@ def rollback(
     to: BundleRef | None = None,
     retire_it: bool = False,
     expected_token: int | None = None,
-    verify: Callable[[Bundle], object] = lambda bundle: None,
+    looked_at: Collection[BundleRef] | None = None,
 ) -> Change:
     """Go back to what was ACTIVE before, or to a named one of those; the scope is empty where there was nothing.
 
-    retire_it: the bundle that is rolled away from is never to be ACTIVE again. expected_token: as in promote. verify:
-    refuses a bundle that cannot answer, before it becomes ACTIVE. Raises NotFound, RegistryConflict, and what `verify`
-    raises.
+    retire_it: the bundle that is rolled away from is never to be ACTIVE again. expected_token: as in promote.
+    looked_at: bundles whose files were read before this command: no other becomes ACTIVE by it; None: any may. Raises
+    NotFound, RegistryConflict.
     """
     now = active(connection, scope)
+    require_unmoved(connection, scope, now, expected_token)
     if now.ref == to:
         return Change(scope, False, to, to, now.token)
-    require_unmoved(connection, scope, now, expected_token)
     target = way_back(connection, scope, to)
     if retire_it and now.ref is not None:
         _require_idle(connection, now.ref, but=scope)
-    if target is not None:
-        verify(bundles.get(connection, target))
+    if target is not None and looked_at is not None and target not in looked_at:
+        raise _moved_meanwhile(scope, target, now.token)
     event = events.append(connection, "BUNDLE_ROLLED_BACK", scope, order, target, now.ref)
     move(connection, event)
     gone = retire(connection, scope, now.ref, order) if retire_it and now.ref is not None else None
@@ -213,6 +221,14 @@ def _first(connection: Connection, event_type: events.EventType, ref: BundleRef)
 
 
 _BY_HAND: Final = "the database was changed by hand: restore a backup, and see mcp-forecast audit verify"
+
+
+def _moved_meanwhile(scope: Scope, target: BundleRef, token: int) -> RegistryConflict:
+    return RegistryConflict(
+        f"scope {scope} moved while its bundle was being checked: it goes back to {target} now, of which nothing was "
+        "read", field="expected_token", allowed=token, reason="TOKEN_STALE",
+        next_step="list_bundles shows what happened; make the same call again if it is still right",
+    )  # fmt: skip
 
 
 def _not_behind(scope: Scope, to: BundleRef, instead: Iterable[BundleRef]) -> RegistryConflict:

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exist
 from mcp_forecast_engine.registry.active import ACTIVE, scopes_of
 from mcp_forecast_engine.registry.bundles import BUNDLE, Bundle, BundleRef, read_bundle
 from mcp_forecast_engine.registry.events import EVENT
+from mcp_forecast_engine.registry.judgements import Judgement, judgements
 from mcp_forecast_engine.registry.scope import SCOPE_COLUMNS, Scope
 
 BundleState = Literal["PUBLISHED", "ACTIVE", "RETIRED"]
@@ -52,6 +53,7 @@ class Listed:
     published_at: float
     retired: bool
     active_in: tuple[Scope, ...]
+    judgement: Judgement
 
     @property
     def state(self) -> BundleState:
@@ -68,8 +70,10 @@ def page(
     rows = connection.execute(statement, values if after is None else {**values, "last_seq": after}).mappings().all()
     found = [(read_bundle(row), int(row["seq"]), float(row["published_at"])) for row in rows]
     refs = [bundle.ref for bundle, _, _ in found]
-    held, gone = scopes_of(connection, refs), _retired(connection, refs)
-    return [Listed(bundle, seq, at, bundle.ref in gone, held[bundle.ref]) for bundle, seq, at in found]
+    held, gone, made = scopes_of(connection, refs), _retired(connection, refs), judgements(connection, refs)
+    return [
+        Listed(bundle, seq, at, bundle.ref in gone, held[bundle.ref], made[bundle.ref]) for bundle, seq, at in found
+    ]
 
 
 def total(connection: Connection, which: BundleFilter = ALL) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,7 +12,12 @@ from typing import Any, Final
 from mcp_forecast_engine.errors import DataInvalid
 from mcp_forecast_engine.store.identity import digest_of_bytes
 
-_NAMES: Final = {"policy_id", "revision", "input_contracts", "approvals", "fallback_slot", "promotion", "needs"}
+_NAMES: Final = {
+    "policy_id", "revision", "input_contracts", "approvals", "fallback_slot", "compared_with_active", "profiles",
+    "promotion", "needs",
+}  # fmt: skip
+ANY: Final = "*"  # every environment that is not named
+_COMPARISONS: Final = ("told", "required")
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,10 @@ class RegistryPolicy:
 
     input_contracts: the versions of inputs that this engine serves; approvals: how many actors must have approved a
     bundle in the scope; fallback_slot: where a scope without a fitting bundle turns to, None: nowhere.
+
+    By environment, "*" for every other one: compared_with_active, whether a candidate that was not measured against the
+    ACTIVE bundle is refused ("required") or promoted with a warning ("told"); profiles, by which of them it must have
+    been judged, any where none are listed.
     """
 
     policy_id: str
@@ -29,6 +38,8 @@ class RegistryPolicy:
     input_contracts: tuple[str, ...]
     approvals: int
     fallback_slot: str | None
+    compared_with_active: Mapping[str, str]
+    profiles: Mapping[str, Sequence[str]]
     promotion: Mapping[str, str]
     needs: Mapping[str, str]
 
@@ -36,6 +47,14 @@ class RegistryPolicy:
     def stamp(self) -> dict[str, str]:
         """What events and resolutions quote: id, revision, digest."""
         return {"policy_id": self.policy_id, "revision": self.revision, "digest": self.digest}
+
+    def requires_comparison(self, environment: str) -> bool:
+        """Whether what is promoted there must have been measured against what is ACTIVE there."""
+        return self.compared_with_active.get(environment, self.compared_with_active.get(ANY)) == "required"
+
+    def accepted_profiles(self, environment: str) -> Sequence[str] | None:
+        """By which profiles a bundle may have been judged that is promoted there; None: by any."""
+        return self.profiles.get(environment, self.profiles.get(ANY))
 
 
 def read_policy(document: bytes) -> RegistryPolicy:
@@ -50,6 +69,11 @@ def read_policy(document: bytes) -> RegistryPolicy:
         unknown = sorted(set(body[part].values()) - set(FITS)) if isinstance(body[part], dict) else [str(body[part])]
         if unknown:
             raise _invalid(f"{part} has the rule {unknown[0]!r}", sorted(FITS))
+    compared, profiles = body["compared_with_active"], body["profiles"]
+    if not isinstance(compared, dict) or not set(compared.values()) <= set(_COMPARISONS):
+        raise _invalid(f"compared_with_active is {compared!r}", list(_COMPARISONS))
+    if not isinstance(profiles, dict) or not all(isinstance(names, list) for names in profiles.values()):
+        raise _invalid(f"profiles is {profiles!r}", "lists of names of profiles, by environment")
     if not isinstance(body["approvals"], int) or not isinstance(body["input_contracts"], list):
         raise _invalid("approvals is no whole number, or input_contracts no list", None)
     contracts = tuple(str(name) for name in body["input_contracts"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import RowMapping
 
@@ -53,6 +54,11 @@ class Scope:
 
 
 SCOPE_COLUMNS: Final = tuple(Scope().columns)
+
+
+def without_scope(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a caller asked for, but for the scope it named, which is no other caller's business."""
+    return {name: value for name, value in asked.items() if name not in SCOPE_COLUMNS}
 
 
 def read_scope(row: RowMapping) -> Scope:

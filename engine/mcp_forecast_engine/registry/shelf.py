@@ -14,14 +14,15 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from mcp_forecast_engine.errors import ArtifactCorrupt, StoreUnavailable
-from mcp_forecast_engine.factory.bundle import FILE, RESULT, changed_file, read_file, stored_bundle
-from mcp_forecast_engine.factory.bundle_folder import SIGNATURE, lay_out
+from mcp_forecast_engine.factory.bundle import RESULT, changed_as
+from mcp_forecast_engine.factory.bundle_file import FILE, SIGNATURE, changed_file, read_file, stored_bundle
+from mcp_forecast_engine.factory.bundle_folder import lay_out, scratch
 from mcp_forecast_engine.factory.documents import Documents
 from mcp_forecast_engine.factory.publication import Packaged, package_run, require_publishable
-from mcp_forecast_engine.factory.signing import invalid, key_of, require_signed, sign_folder
+from mcp_forecast_engine.factory.signing import key_of, missing, require_signed, sign_folder
 from mcp_forecast_engine.ports import UNSIGNED, Signing
 from mcp_forecast_engine.registry import bundles, events, lifecycle
-from mcp_forecast_engine.registry.active import active
+from mcp_forecast_engine.registry.active import active, require_unmoved
 from mcp_forecast_engine.registry.bundles import Bundle, BundleRef
 from mcp_forecast_engine.registry.events import Event, Order
 from mcp_forecast_engine.registry.scope import Scope
@@ -32,17 +33,24 @@ from mcp_forecast_engine.store.database import Database
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Signed:
+    """A signature of a bundle. key: the name of whose it is; signature: the digest of its bytes."""
+
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True)
+class Draft:
     """A publication up to its commit: the run's bundle, or why the storage could not give or take it.
 
-    signature: digest of what signs it, and the key's name; empty where the operator gave no key, or it signed before.
+    signed: None where the operator gave no key, or it signed before.
     """
 
     run: Run
     packaged: Packaged | None
     failure: str = ""
-    signature: str = ""
-    key: str = ""
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,9 @@ class Shelf:
         self, database: Database, artifacts: ArtifactStore, documents: Documents, signing: Signing = UNSIGNED
     ) -> None:
         self._database, self._artifacts, self._documents, self._signing = database, artifacts, documents, signing
+        self._sound: set[str] = set()  # whose signature was checked, by the digest of bundle.json: neither can change
 
-    def prepare(self, run_id: str) -> Prepared:
+    def prepare(self, run_id: str) -> Draft:
         """Read and check every file of a run and package it; no row is written.
 
         A storage that fails is no refusal: the commit notes it, and the same call tries again. Raises NotFound,
@@ -81,36 +90,38 @@ class Shelf:
         """
         with self._database.read() as connection:
             run = ledger.get(connection, run_id)
+            on_record = bundles.of_run(connection, run_id)
+        for bundle in on_record:  # packaging would write it again, as if nothing had happened to it
+            read_file(FILE, bundle.manifest, self._artifacts)
         try:
             document = self._documents.trained(run)
             require_publishable(run, document)
             return self._signed(run, package_run(run, document, self._artifacts))
         except ArtifactCorrupt as error:
-            raise changed_file(RESULT, error.message, str(run.result)) from error
+            raise changed_file(RESULT, error.message, str(run.result), changed_as(run, RESULT)) from error
         except StoreUnavailable as error:
-            return Prepared(run, None, error.message)
+            return Draft(run, None, error.message)
 
-    def publish(self, connection: Connection, prepared: Prepared, order: Order) -> Published:
-        """Put a prepared bundle on record and its run into PUBLISHED, or into PUBLISH_PENDING; once, however often.
+    def publish(self, connection: Connection, draft: Draft, order: Order) -> Published:
+        """Put a draft on record and its run into PUBLISHED, or into PUBLISH_PENDING; once, however often.
 
         Raises CorridorRefused, RegistryConflict.
         """
-        packaged, run_id = prepared.packaged, prepared.run.run_id
+        packaged, run_id = draft.packaged, draft.run.run_id
         if packaged is None:
             if ledger.get(connection, run_id).state == "PUBLISHED":  # it stands; only looking at it again failed
-                raise StoreUnavailable(prepared.failure)
-            run = publishing.pending(connection, run_id, prepared.failure)
+                raise StoreUnavailable(draft.failure)
+            run = publishing.pending(connection, run_id, draft.failure)
             return Published("PUBLISH_PENDING", run, publishing.attempts(run))
         bundle, refs = _record(packaged), packaged.document["refs"]
         proof = {name: refs[name] for name in ("gate_receipt", "eval_report", "evidence_pack")}
         made = lifecycle.publish(
-            connection, Scope(**packaged.document["target_scope"]), bundle, order.adding(run_id=run_id, **proof)
-        )
+            connection, Scope(**packaged.document["target_scope"]), bundle,
+            order.adding(run_id=run_id, judged=packaged.judged.to_dict(), **proof),
+        )  # fmt: skip
         signed = None
-        if prepared.signature:
-            signed = lifecycle.sign(
-                connection, made.event.scope, bundle.ref, order, key=prepared.key, signature=prepared.signature
-            )
+        if draft.signed is not None:
+            signed = lifecycle.sign(connection, made.event.scope, bundle.ref, order, **vars(draft.signed))
         return Published(made.status, publishing.published(connection, run_id), 0, made.bundle, made.event, signed)
 
     def verified(self, bundle_id: str, version: str | None) -> Bundle:
@@ -120,15 +131,19 @@ class Shelf:
         self.require_sound(bundle)
         return bundle
 
-    def verified_behind(self, scope: Scope, to: str | None) -> BundleRef | None:
-        """What a rollback of a scope goes back to as it stands now, looked at as `verified` does; None: nothing.
+    def verified_behind(self, scope: Scope, to: str | None, expected_token: int | None = None) -> BundleRef | None:
+        """What a rollback of a scope goes back to as it stands now, looked at as `verified` does.
 
-        to: a bundle by name, "id" or "id@version". Raises NotFound, RegistryConflict, CorridorRefused.
+        None: nothing is behind, or what was named is ACTIVE already, so that nothing was looked at.
+        to: a bundle by name, "id" or "id@version". Raises NotFound, RegistryConflict, the latter also where the scope
+        has moved since `expected_token`, CorridorRefused.
         """
         with self._database.read() as connection:
             wanted = None if to is None else bundles.read_ref(connection, to)
-            if wanted is not None and active(connection, scope).ref == wanted:
-                return wanted
+            now = active(connection, scope)
+            require_unmoved(connection, scope, now, expected_token)
+            if wanted is not None and now.ref == wanted:
+                return None
             ref = lifecycle.way_back(connection, scope, wanted)
             bundle = None if ref is None else bundles.get(connection, ref)
         if bundle is not None:
@@ -136,48 +151,56 @@ class Shelf:
         return ref
 
     def require_sound(self, bundle: Bundle) -> None:
-        """Refuse a bundle that may not become ACTIVE: a file was changed, or the signature that is needed is not there.
+        """Refuse a bundle that may not answer: a file was changed, or the signature that is needed is not there.
 
-        Raises CorridorRefused, StoreUnavailable.
+        Every file is read each time. The signature is checked once per bundle: it is over the list of the files, which
+        the digest of bundle.json names; the key is that of the start. Raises CorridorRefused, StoreUnavailable.
         """
-        self.require_whole(bundle)
-        if self._signing.required is None:
+        required = self._signing.required
+        if required is None or bundle.manifest in self._sound:
+            stored_bundle(bundle.manifest, self._artifacts)
             return
-        name = key_of(self._signing.required)
+        name = key_of(required)
         signature = self._signature(bundle.ref, name)
         if signature is None:
-            raise invalid(f"{bundle.ref} is not signed by the key {name}")
-        with tempfile.TemporaryDirectory() as place:
-            lay_out(self._artifacts.get(bundle.manifest), self._artifacts, Path(place))
-            require_signed(Path(place), signature, self._signing.required)
+            raise missing(f"{bundle.ref} is not signed by the key {name}")
+        with scratch() as place:
+            lay_out(read_file(FILE, bundle.manifest, self._artifacts), self._artifacts, place)
+            require_signed(place, signature, required)
+        self._sound.add(bundle.manifest)
 
     def export(self, bundle: Bundle, folder: Path) -> bool:
-        """Write a bundle's files into an empty folder, with its newest signature; says whether there is one.
+        """Write a bundle's files into a new folder, with its newest signature; says whether there is one.
 
-        Raises CorridorRefused, StoreUnavailable.
+        The folder is there whole, or not at all. Raises CorridorRefused, StoreUnavailable.
         """
-        lay_out(read_file(FILE, bundle.manifest, self._artifacts), self._artifacts, folder)
         signature = self._signature(bundle.ref)
-        if signature is not None:
-            (folder / SIGNATURE).write_bytes(signature)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as place:
+                made = Path(place) / folder.name
+                lay_out(read_file(FILE, bundle.manifest, self._artifacts), self._artifacts, made)
+                if signature is not None:
+                    (made / SIGNATURE).write_bytes(signature)
+                made.rename(folder)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot write {folder}: {error.strerror}", next_step="name a folder that can be made, with room in it"
+            ) from error
         return signature is not None
 
-    def require_whole(self, bundle: Bundle) -> None:
-        """Every file of a bundle is as it was packaged. Raises CorridorRefused by the file's name, StoreUnavailable."""
-        stored_bundle(bundle.manifest, self._artifacts)
-
-    def _signed(self, run: Run, packaged: Packaged) -> Prepared:
+    def _signed(self, run: Run, packaged: Packaged) -> Draft:
         """A packaged run with its signature, where the operator gave a key that has not signed it yet."""
         if self._signing.key is None:
-            return Prepared(run, packaged)
+            return Draft(run, packaged)
         key, ref = key_of(self._signing.key), BundleRef(packaged.document["bundle_id"], packaged.document["version"])
         if self._signature(ref, key) is not None:
-            return Prepared(run, packaged)
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / str(ref)  # the name that the signature gives it
+            return Draft(run, packaged)
+        with scratch() as place:
+            folder = place / str(ref)  # the name that the signature gives it
             lay_out(self._artifacts.get(packaged.manifest), self._artifacts, folder)
             signature = self._artifacts.put(sign_folder(folder, self._signing.key))
-        return Prepared(run, packaged, signature=signature, key=key)
+        return Draft(run, packaged, signed=Signed(key, signature))
 
     def _signature(self, ref: BundleRef, key: str | None = None) -> bytes | None:
         """The newest signature of a bundle, or that of one key. Raises CorridorRefused where it was changed."""

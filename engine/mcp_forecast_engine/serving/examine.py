@@ -31,7 +31,7 @@ def examine(model: bytes, panel: Panel, horizon: int) -> Examination:
     chosen = long_enough[np.linspace(0, len(long_enough) - 1, min(SERIES, len(long_enough))).round().astype(np.int64)]
     origin = np.full(len(panel.lengths), -1)
     origin[chosen] = panel.lengths[chosen] - horizon
-    history = window_at(panel, origin, horizon).history
+    history = window_at(panel.as_settled(), origin, horizon).history
     found = explain(session, history)
     moved = np.abs(found.contributions).mean(axis=(0, 1))
     total = float(moved.sum())

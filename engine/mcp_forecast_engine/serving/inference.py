@@ -10,6 +10,7 @@ from mcp_forecast_engine.data.fallback import optional_covariates, with_fallback
 from mcp_forecast_engine.data.future import with_future
 from mcp_forecast_engine.data.given import UNCOUNTED, frozen_future
 from mcp_forecast_engine.data.profile import time_text
+from mcp_forecast_engine.errors import ArtifactCorrupt
 from mcp_forecast_engine.evaluation.progress import OnProgress
 from mcp_forecast_engine.factory.inputs import Panels
 from mcp_forecast_engine.models.features import phase_of, tail_stamps
@@ -49,10 +50,10 @@ class Serving:
 
         Raises CovariatesMismatch, DataInvalid, ArtifactCorrupt.
         """
-        panel, report, dataset = self._panels.get(plan, self._artifacts)
+        panel, report, dataset, _ = self._panels.get(plan, self._artifacts)
         on_progress(0, 0, "the data is read")
         trained = json.loads(self._artifacts.get(plan["training_document"]))
-        session = self._session(plan["model_digest"])
+        session = self._session(plan)
         panel, warnings = self._read(plan, panel, dataset, session.contract, trained["serving"])
         made = forecast(session, panel, on_progress=on_progress)
         series = columns_of(made, plan["horizon"], plan["levels"], panel.axis)
@@ -93,7 +94,7 @@ class Serving:
             if should_stop():
                 raise _OutOfTime
 
-        if not self._session(plan["model_digest"]).inline:
+        if not self._session(plan).inline:
             return None
         try:
             return self.document(plan, told)
@@ -144,8 +145,17 @@ class Serving:
         strange = [*warnings, *frozen_future(panel, sent, layout.horizon)]
         return panel, [*told, *strange, *([UNCOUNTED] if strange else [])]
 
-    def _session(self, digest: str) -> ModelSession:
-        return self._sessions.find(digest) or self._sessions.get(digest, self._artifacts.get(digest))
+    def _session(self, plan: dict[str, Any]) -> ModelSession:
+        """The model of a plan. Raises ArtifactCorrupt by the name of its file."""
+        digest = plan["model_digest"]
+        try:
+            return self._sessions.find(digest) or self._sessions.get(digest, self._artifacts.get(digest))
+        except ArtifactCorrupt as error:
+            files = json.loads(self._artifacts.get(plan["training_document"]))["artifacts"]
+            name = next((file["name"] for file in files if file["digest"] == digest), "the model")
+            raise ArtifactCorrupt(
+                f"{name} of {plan['model_run_id']}: {error.message}", next_step=error.next_step
+            ) from error
 
 
 def _short_past(panel: Panel, layout: Layout) -> list[str]:

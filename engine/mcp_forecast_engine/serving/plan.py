@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mcp_forecast_engine import ENGINE_RELEASE
+from mcp_forecast_engine.registry.scope import without_scope
 from mcp_forecast_engine.store.identity import digest, short_id
 
 INFER_RECIPE: Final = "infer_run_key.v1"
@@ -17,7 +18,8 @@ class InferencePlan:
     """What an inference run will do. body: canonical JSON. result: digest of the forecast, if computed inline.
 
     `body["asked"]`, `body["served_by"]` and `body["warnings"]` are no identity; the latter follow from it and go into
-    the forecast. served_by: how its model was found, which the next request may find otherwise.
+    the forecast. asked, served_by: what this call named, and how its model was found. The next call for the same
+    forecast may name another scope and find it otherwise, so that the body holds neither.
     """
 
     run_id: str
@@ -28,12 +30,8 @@ class InferencePlan:
     warnings: tuple[str, ...] = ()
     kind: str = "inference"
     result: str | None = None
-
-    @property
-    def served_by(self) -> dict[str, Any]:
-        """How its model was found."""
-        found: dict[str, Any] = self.body["served_by"]
-        return found
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    served_by: Mapping[str, Any] = field(default_factory=dict)
 
 
 def pin_plan(
@@ -42,12 +40,19 @@ def pin_plan(
     identity: dict[str, Any],
     series_count: int,
     served_by: Mapping[str, Any] | None = None,
+    lasting: Mapping[str, Any] | None = None,
     warnings: tuple[str, ...] = (),
     remarks: tuple[str, ...] = (),
 ) -> InferencePlan:
-    """The plan of a resolved request. warnings: about the forecast; remarks: about the wording of this request only."""
+    """The plan of a resolved request. warnings: about the forecast; remarks: about this request only.
+
+    served_by: how this call found the model; lasting: what of it holds for everybody.
+    """
     whole = {**identity, "kind": "inference", "engine_release": ENGINE_RELEASE}
     run_key = digest(INFER_RECIPE, whole)
     dataset_id = str(identity["dataset_id"])
-    body = {**whole, "asked": asked, "served_by": dict(served_by or {"by": "run"}), "warnings": list(warnings)}
-    return InferencePlan(short_id("run", run_key), run_key, body, dataset_id, series_count, (*warnings, *remarks))
+    kept = {"asked": without_scope(asked), "served_by": dict(lasting or {"by": "run"}), "warnings": list(warnings)}
+    return InferencePlan(
+        short_id("run", run_key), run_key, {**whole, **kept}, dataset_id, series_count, (*warnings, *remarks),
+        asked=asked, served_by=served_by or {"by": "run"},
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from mcp_forecast_engine.errors import CovariatesMismatch, DataInvalid
+from mcp_forecast_engine.factory.judged import judged_told, judged_warnings
 from mcp_forecast_engine.runtime.run import Run
 from mcp_forecast_engine.serving.plan import InferencePlan, pin_plan
 from mcp_forecast_engine.serving.served import BY_RUN, ServedBy, gate_warnings
@@ -54,9 +55,10 @@ def resolve(
         asked={name: value for name, value in asked.items() if value is not None},
         identity={**_pinned(trained, summary, serving["model"]), **wanted, **served.identity},
         series_count=summary["series_count"],
-        warnings=(*gate_warnings(document), *_warnings(trained, summary)),
-        served_by=served.to_dict(),
-        remarks=(UNREAD_FUTURE,) if future and not read else (),
+        warnings=(*gate_warnings(document), *judged_warnings(document), *_warnings(trained, summary)),
+        served_by={**served.to_dict(), **judged_told(document)},
+        lasting={**served.lasting, **judged_told(document)},
+        remarks=(*served.warnings, *((UNREAD_FUTURE,) if future and not read else ())),
     )
 
 

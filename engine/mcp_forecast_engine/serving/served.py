@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from mcp_forecast_engine.data.input_spec import INPUT_SPEC_RECIPE
 from mcp_forecast_engine.factory.publication import told_rule
 from mcp_forecast_engine.registry.bundles import Bundle
+from mcp_forecast_engine.registry.lifecycle import is_retired
 from mcp_forecast_engine.registry.resolution import Needs, Resolution, pinned, resolve
 from mcp_forecast_engine.registry.scope import Scope
 
@@ -28,11 +29,24 @@ Source = Pin | Scope
 
 @dataclass(frozen=True)
 class ServedBy:
-    """How the model of a request was found. bundle: None where a run was named; resolution: where a scope was asked."""
+    """How the model of a request was found. bundle: None where a run was named; resolution: where a scope was asked.
+
+    retired: whether a bundle that was named may no longer become ACTIVE.
+    """
 
     bundle: Bundle | None = None
     resolution: Resolution | None = None
     pin: Pin | None = None
+    retired: bool = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What this caller has to know of how it was found."""
+        if self.resolution is not None:
+            return self.resolution.warnings
+        if self.bundle is not None and self.retired:
+            return (f"{self.bundle.ref} is retired: it answers only where it is named, and is never ACTIVE again",)
+        return ()
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -48,19 +62,21 @@ class ServedBy:
             return self.resolution.scope.to_dict()
         return {} if self.pin is None else {name: value for name, value in vars(self.pin).items() if value is not None}
 
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """What callers are told of it whoever asked for the same forecast: no scope, and no tenant."""
+        return {"by": "run"} if self.bundle is None else {"by": "bundle", **self.bundle.ref._asdict()}
+
     def to_dict(self) -> dict[str, Any]:
-        """What callers are told; from a registry also why, and by which token."""
-        if self.bundle is None:
-            return {"by": "run"}
-        named = self.bundle.ref._asdict()
-        if self.resolution is None:
-            return {"by": "bundle", **named}
+        """What this caller is told; from a registry also why, and by which token."""
         found = self.resolution
+        if self.bundle is None or found is None:
+            return self.lasting
         assert found.served_from is not None
         return {
-            "by": "registry", **named, "scope": str(found.scope), "served_from": str(found.served_from),
-            "outcome": found.outcome, "reason_codes": list(found.reason_codes), "token": found.token,
-            "policy_rev": found.policy_rev,
+            "by": "registry", **self.bundle.ref._asdict(), "scope": str(found.scope),
+            "served_from": str(found.served_from), "outcome": found.outcome, "reason_codes": list(found.reason_codes),
+            "token": found.token, "policy_rev": found.policy_rev,
         }  # fmt: skip
 
 
@@ -70,7 +86,8 @@ BY_RUN: Final = ServedBy()
 def find(connection: Connection, source: Source, needs: Needs) -> ServedBy:
     """The bundle that answers. Raises NotFound, BundleIncompatible."""
     if isinstance(source, Pin):
-        return ServedBy(pinned(connection, source.bundle_id, source.version, needs), pin=source)
+        bundle = pinned(connection, source.bundle_id, source.version, needs)
+        return ServedBy(bundle, pin=source, retired=is_retired(connection, bundle.ref))
     found = resolve(connection, source, needs)
     return ServedBy(found.require(), found)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from leaking_runs import HONEST, IN_SUITE, LEAKS, LISTED, leaked, trained
 
+from mcp_forecast_engine.factory.guard import MEND
+
 
 @pytest.mark.parametrize("mutant", IN_SUITE)
 def test_a_training_that_leaks_fails_by_name_and_leads_to_nothing(
@@ -23,4 +25,10 @@ def test_every_leak_that_is_listed_is_tried() -> None:
 
 @pytest.mark.parametrize("name", ["revisions"])
 def test_an_honest_training_passes_every_guard(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trained(HONEST[name], tmp_path, monkeypatch).alarms == []
+    ended = trained(HONEST[name], tmp_path, monkeypatch)
+    assert ended.alarms == []
+    assert ended.guards.keys() == MEND.keys()
+
+
+def test_only_what_is_in_the_data_is_to_be_mended_there() -> None:
+    assert [name for name, advice in MEND.items() if not advice.startswith("report it")] == ["columns"]
