@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mcp_forecast_engine.factory.lineage import Node
     from mcp_forecast_engine.factory.plan import Champion, TrainingPlan
     from mcp_forecast_engine.models.pretrained_folder import PretrainedFolder
+    from mcp_forecast_engine.registry.policy import RegistryPolicy
     from mcp_forecast_engine.registry.scope import Scope
     from mcp_forecast_engine.registry.shelf import Shelf
     from mcp_forecast_engine.runtime.job import Job
@@ -250,6 +251,13 @@ class Engine:
         with self._lock:
             self._shelf = self._shelf or Shelf(self._database, self.artifacts, self.documents, self._signing)
             return self._shelf
+
+    @property
+    def registry_policy(self) -> RegistryPolicy:
+        """What the registry's changes are held against: its own policy, and where the operator's profiles lead to."""
+        from mcp_forecast_engine.registry.policy import default_policy, with_profiles
+
+        return with_profiles(default_policy(), (self._governance or {}).values())
 
     def _serving(self) -> Serving:
         from mcp_forecast_engine.serving.inference import Serving

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mcp_forecast.app import App
     from mcp_forecast_engine.registry.policy import RegistryPolicy
     from mcp_forecast_engine.registry.shelf import Draft
+    from mcp_forecast_engine.runtime.run import Run
 
 MOST_SCOPES: Final = 50
 REST: Final = 1_500  # characters of a listing besides its page
@@ -56,6 +57,12 @@ _COMPARABLE: Final = (
     "question belongs into another slot"
 )
 
+_INCOMPARABLE: Final = (
+    "it was to be compared with what is ACTIVE and could not be ({why}), and the same call is the same run: train on "
+    "data or with test_windows that let it be, or use another slot, or rollback_bundle until nothing is ACTIVE there"
+)
+_BEHIND: Final = "it was ACTIVE there before what is now: rollback_bundle with {call} lets it answer again"
+
 
 def package(app: App, call: Call, request: PublishBundleArguments) -> Draft:
     """Read, check and package every file of the run."""
@@ -64,7 +71,7 @@ def package(app: App, call: Call, request: PublishBundleArguments) -> Draft:
 
 def publish(app: App, call: Call, request: PublishBundleArguments, draft: Draft, connection: Connection) -> Outcome:
     """Put the bundle on record, or note that the storage failed."""
-    made = app.engine.shelf.publish(connection, draft, _order(call, "published"))
+    made = app.engine.shelf.publish(connection, draft, _order(app, call, "published"))
     answer: dict[str, Any] = {"status": made.status, "run_id": request.run_id}
     if made.bundle is None or made.event is None:
         told = {"attempts_left": made.attempts_left, "error": draft.failure}
@@ -91,7 +98,7 @@ def whole(app: App, call: Call, request: PromoteBundleArguments) -> Bundle:
 
 def promote(app: App, call: Call, request: PromoteBundleArguments, bundle: Bundle, connection: Connection) -> Outcome:
     """Let it be the ACTIVE one of the scope, unless the policy says no."""
-    order = _order(call, request.reason)
+    order = _order(app, call, request.reason)
     change = lifecycle.promote(
         connection, scope_of(app, request), bundle.ref, order, expected_token=request.expected_token
     )
@@ -108,11 +115,20 @@ def _step_after(app: App, connection: Connection, change: Change, bundle: Bundle
         return _OTHER_PROFILE.format(environment=environment, accepted=accepted)
     if "ACTIVE_NOT_COMPARED" not in change.reason_codes or change.active is None:
         return None
-    mine, theirs = (
-        app.engine.run(connection, one.run_id).plan for one in (bundle, bundles.get(connection, change.active))
-    )
-    same = {name: theirs[name] for name in ("horizon", "season_length")}
-    return _COMPARABLE.format(call=json.dumps({**mine["asked"], **same, **change.scope.to_dict()}))
+    place = change.scope.to_dict()
+    if bundle.ref in lifecycle.ways_back(connection, change.scope):
+        return _BEHIND.format(call=json.dumps({"to": str(bundle.ref), **place}))
+    mine, theirs = (app.engine.run(connection, one.run_id) for one in (bundle, bundles.get(connection, change.active)))
+    same, tried = {"horizon": theirs.plan["horizon"]}, mine.plan["request"]["champion"] == str(change.active)
+    if tried and mine.plan["horizon"] == same["horizon"]:  # the same call would be the same run
+        return _INCOMPARABLE.format(why=_why_uncompared(app, mine))
+    return _COMPARABLE.format(call=json.dumps({**mine.plan["asked"], **same, **place}))
+
+
+def _why_uncompared(app: App, run: Run) -> str:
+    """What its gate says of the comparison that it could not make."""
+    rules = app.engine.documents.trained(run)["gate"]["rules"]
+    return next((rule["why"] for rule in rules if not rule.get("compared", True)), "no rule of its gate asked for it")
 
 
 def whole_behind(app: App, call: Call, request: RollbackBundleArguments) -> BundleRef | None:
@@ -126,7 +142,7 @@ def roll_back(
     """Let the scope go back, unless it moved since what it goes back to was looked at."""
     to = None if request.to is None else bundles.read_ref(connection, request.to)
     change = lifecycle.rollback(
-        connection, scope_of(app, request), _order(call, request.reason), to=to, retire_it=request.retire,
+        connection, scope_of(app, request), _order(app, call, request.reason), to=to, retire_it=request.retire,
         expected_token=request.expected_token, looked_at=() if prepared is None else (prepared,),
     )  # fmt: skip
     return _changed(change, "ROLLED_BACK", {} if change.active is None else {"bundle_id": change.active.bundle_id})
@@ -151,7 +167,7 @@ def _bundles_page(connection: Connection, request: ListBundlesArguments, scope: 
     name = listing_of("bundles", bundle_id=request.bundle_id, run_id=request.run_id, state=request.state, scope=scope)
     after = read_cursor(name, request.cursor, ROW)
     found = listing.page(connection, which, after=after, limit=request.limit + 1)
-    lines, positions = [_bundle(one) for one in found[: request.limit]], [one.seq for one in found]
+    lines, positions = [_bundle(one, request.tenant) for one in found[: request.limit]], [one.seq for one in found]
     page = page_of("bundles", lines, listing=name, positions=positions, room=ROOM[request.response_format] - REST)
     return {**page, "total": listing.total(connection, which)}
 
@@ -173,10 +189,11 @@ def _events_page(connection: Connection, request: ListBundlesArguments, scope: S
     return page_of("events", lines, listing=name, positions=positions, room=room)
 
 
-def _order(call: Call, reason: str) -> Order:
+def _order(app: App, call: Call, reason: str) -> Order:
     """Who asks, when and why; the call's own entry in the log is its evidence."""
     source: events.SourceType = "HUMAN" if call.caller.door == "cli" else "SYSTEM"
-    return Order(call.caller.id, call.at, source, reason, {"request_id": call.request_id})
+    evidence = {"request_id": call.request_id}
+    return Order(call.caller.id, call.at, source, reason, evidence, policy=app.engine.registry_policy)
 
 
 def _changed(change: Change, done: str, refs: dict[str, str]) -> Outcome:
@@ -193,12 +210,12 @@ def _changed(change: Change, done: str, refs: dict[str, str]) -> Outcome:
     return Outcome(answer, {**refs, **before, **_event_refs(change.events)}, change.warnings)
 
 
-def _bundle(one: Listed) -> dict[str, Any]:
+def _bundle(one: Listed, tenant: str | None) -> dict[str, Any]:
     told = one.bundle.to_dict()
     return {
         **{name: told[name] for name in ("bundle_id", "version", "run_id", "manifest")},
         "compatibility": dict(one.bundle.compatibility), "state": one.state,
-        "made_for": str(one.judgement.made_for), **one.judgement.told(),
+        "made_for": one.judgement.made_for.told_to(tenant), **one.judgement.told(),
         "active_in": [str(scope) for scope in one.active_in], "published_at": time_text(one.published_at),
     }  # fmt: skip
 

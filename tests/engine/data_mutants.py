@@ -128,10 +128,27 @@ def asked_a_revision_late(patch: Patch) -> None:
     """What was known counts as of when the last value before the origin had been revised."""
 
     def late(every: Any, early: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return whole(replace(every, first=np.maximum.reduceat(every.observed, every.starts)), early)
+        return at_the_last(replace(every, first=np.maximum.reduceat(every.observed, every.starts)), early)
 
-    whole = vintages._asked
     patch.setattr(vintages, "_asked", late)
+
+
+def asked_after_the_truth(patch: Patch) -> None:
+    """A forecast waits for the last value before its origin, also where that came after what is to be forecast."""
+    patch.setattr(vintages, "_asked", at_the_last)
+
+
+def at_the_last(every: Any, early: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """When the last early target of each series became known."""
+    rows = np.where(early & ~np.isnan(every.stood.y), np.arange(len(early)), -1)
+    found: NDArray[np.int64] = every.first[np.maximum.reduceat(rows, every.stood.offsets[:-1])]
+    return found
+
+
+def read_immature(patch: Patch) -> None:
+    """Windows read targets that a forecast would leave out as too young."""
+    whole = prepared.vintages_of
+    patch.setattr(prepared, "vintages_of", lambda *asked, **more: whole(*asked, **{**more, "maturity_days": None}))
 
 
 def asked_of_another_series(patch: Patch) -> None:
@@ -179,6 +196,7 @@ REVISED_RUNS: dict[str, Put] = {
 REVISED_WINDOWS: dict[str, Put] = {
     "newest_in_windows": newest_in_windows,
     "asked_a_revision_late": asked_a_revision_late,
+    "asked_after_the_truth": asked_after_the_truth,
     "asked_of_another_series": asked_of_another_series,
     "fits_on_newest": fits_on_newest,
 }

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from data_mutants import COLUMNS, REVISED, REVISED_RUNS, REVISED_WINDOWS, believed, staggered_rows, told_by
+from data_mutants import (
+    COLUMNS,
+    REVISED,
+    REVISED_RUNS,
+    REVISED_WINDOWS,
+    believed,
+    read_immature,
+    staggered_rows,
+    told_by,
+)
 from evaluation_mutants import CASES, MUTANTS, Patch
 from forecast_toys import REFERENCES_ONLY
 from label_toys import ASOF, revised_rows
@@ -179,11 +188,13 @@ def work_of_case(case: Case) -> Work:
 REVISIONS: Final = Work(revised_rows, {"horizon": 7, "label_asof": ASOF}, REVISED)
 STAGGERED: Final = replace(REVISIONS, rows=staggered_rows)
 WORKS: Final = {name: work_of_case(case) for name, case in CASES.items()}
+MATURING: Final = replace(REVISIONS, asked={**REVISIONS.asked, "maturity_days": 10})
 # Trainings without a leak, beside those with one.
-HONEST: Final = {"revisions": REVISIONS, "staggered": STAGGERED, **WORKS}
+HONEST: Final = {"revisions": REVISIONS, "staggered": STAGGERED, "maturing": MATURING, **WORKS}
 LEAKS: Final[dict[str, tuple[Callable[[Patch], None], Work]]] = {
     **{name: (put_in, REVISIONS) for name, put_in in REVISED_RUNS.items()},
     **{name: (put_in, STAGGERED) for name, put_in in REVISED_WINDOWS.items()},
+    "read_immature": (read_immature, MATURING),
     **{name: (believed, work_on(told_by(24, **columns), 24)) for name, columns in COLUMNS.items()},
     **{name: (put_in, WORKS[case]) for name, (put_in, case) in MUTANTS.items()},
 }

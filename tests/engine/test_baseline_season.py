@@ -49,7 +49,7 @@ def test_a_season_that_the_data_do_not_have_makes_no_baseline_easier_to_beat(ask
     assert naive.settings == {"period": 24}
     assert naive.metric("MASE") == pytest.approx(real.metric("MASE"), rel=0.2)  # scaled by the same season
     assert "y[t - 24]" in next(m.definition for m in naive.metrics if m.name == "MASE")
-    assert found.report.notes[0].startswith("the baseline repeats the last 24 steps, the season found in the data")
+    assert found.report.notes[0].startswith("the baseline repeats the last 24 steps, the usual season of these steps")
 
 
 def test_a_season_that_is_the_usual_one_or_errs_less_leaves_the_plan_as_it_was() -> None:

@@ -162,6 +162,21 @@ def test_mixed_series_without_a_name_are_refused() -> None:
     assert (refusal.value.field, refusal.value.allowed) == ("series", ["store"])
 
 
+def test_mixed_series_of_counted_steps_are_no_revisions_whatever_dates_they_carry() -> None:
+    rows = [{"store": f"s{s}", "ds": i, "y": i, "sent": d} for s in range(3) for i, d in enumerate(days(30)[s::3])]
+    with pytest.raises(DataInvalid, match="several series") as refusal:
+        infer_schema(read_rows(rows), ColumnRoles(time="ds"))
+    assert (refusal.value.field, "store" in refusal.value.allowed) == ("series", True)
+
+
+def test_what_may_be_revisions_or_series_is_told_with_the_columns_that_tell_series_apart() -> None:
+    seen = days(60)
+    rows = [{"store": f"s{s}", "ds": d, "y": i, "sent": seen[i + s]} for s in range(3) for i, d in enumerate(seen[:10])]
+    with pytest.raises(DataInvalid, match="'sent' looks like the time") as refusal:
+        infer_schema(read_rows(rows), ColumnRoles())
+    assert refusal.value.next_step.endswith("name the columns that tell these apart with `series`: 'store', 'sent'")
+
+
 def test_a_wide_table_becomes_one_series_per_column() -> None:
     rows = [{"ds": d, "south": i * 2.0, "north": float(i), "heat": i % 3} for i, d in enumerate(days(10))]
     frame = build_dataset(read_rows(rows), ColumnRoles(wide=("south", "north"))).frame

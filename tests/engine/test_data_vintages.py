@@ -129,6 +129,55 @@ def test_a_result_says_how_much_was_read_before_it_was_revised(tmp_path: Path) -
     assert 9 <= count < read
 
 
+def test_a_value_that_came_after_the_truth_is_a_gap_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    rows, last = revised(0.5, 40), DAYS - HORIZON - 1  # the day before the origin of the last window
+    late = [one for one in rows if one["ds"] != row(last, "north", None, seen=1)["ds"]]
+    made = prepared([*late, row(last, "north", 100.0 + last, seen=45)], tmp_path, label_asof="2024-12-01T00:00:00Z")
+    known, origin = known_at_last(made)
+    assert origin[0] == last + 1
+    assert known.y[last - 12 : last] / made.panel.y[last - 12 : last] == pytest.approx(0.5)
+    assert not known.observed[last]
+    assert made.panel.observed[last]
+
+
+def test_history_that_was_loaded_at_once_is_read_whole(tmp_path: Path) -> None:
+    made = prepared([row(day, "north", 100.0 + day, seen=90 - day) for day in range(DAYS)], tmp_path)
+    assert made.panel.vintages is None
+
+
+def test_where_the_newest_was_loaded_first_no_history_is_made_of_the_truth(tmp_path: Path) -> None:
+    rows = [row(day, "north", 100.0 + day, seen=90 - 1.01 * day) for day in range(DAYS)]
+    known, origin = known_at_last(prepared(rows, tmp_path))
+    assert known.y[: origin[0]] == pytest.approx(100.0 + origin[0] - 1)
+
+
+def test_windows_read_no_value_that_is_too_young(tmp_path: Path) -> None:
+    made = prepared(revised(0.5, 10), tmp_path, label_asof="2024-12-01T00:00:00Z", maturity_days=12)
+    assert made.panel.vintages is None  # whoever waits twelve days reads each value as it was revised after ten
+    early, origin = known_at_last(prepared(revised(0.5, 10), tmp_path, maturity_days=6))
+    assert early.y[origin[0] - 5 : origin[0]] / (100.0 + np.arange(origin[0] - 5, origin[0])) == pytest.approx(
+        [1, 0.5, 0.5, 0.5, 0.5]
+    )
+
+
+def test_a_covariate_that_was_never_sent_ahead_is_said_to_flatter_the_tests(tmp_path: Path) -> None:
+    ahead = [{**row(DAYS + day, "north", None, seen=-day - 1), "promo": float(day == 2)} for day in range(HORIZON)]
+    made = prepared(days() + ahead, tmp_path)
+    said = [text for text in made.cautions if "promo" in text]
+    count = HORIZON * len(origins_of(made.panel, made.windows))
+    assert made.panel.vintages is None
+    assert made.panel.roles["promo"] == "known_future"
+    assert said[0].startswith(f"{count} of {count} values of promo over the horizons were not known yet")
+    assert said[0] in made.report.warnings
+
+
+def test_a_covariate_that_was_sent_ahead_flatters_nothing(tmp_path: Path) -> None:
+    told = [row(day, "north", None, seen=-8) for day in range(DAYS + HORIZON)]
+    made = prepared(told + days(), tmp_path)
+    assert made.panel.roles["promo"] == "known_future"
+    assert not any("not known yet when" in text for text in (*made.cautions, *made.report.warnings))
+
+
 def test_a_window_that_nobody_looked_up_cannot_be_read(tmp_path: Path) -> None:
     made = prepared(revised(0.8, 10), tmp_path)
     with pytest.raises(KeyError):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mcp_forecast_engine.data.frame import Panel
 from mcp_forecast_engine.evaluation.backtest import Backtest, backtest
-from mcp_forecast_engine.evaluation.breakdown import Part, PartScores, breakdown, lost_most, part_scores
+from mcp_forecast_engine.evaluation.breakdown import Part, PartScores, breakdown, lost_all, lost_most, part_scores
 from mcp_forecast_engine.evaluation.divisions import MOST_PARTS, Division, divisions
 from mcp_forecast_engine.evaluation.metrics import Scored
 from mcp_forecast_engine.evaluation.plan import MANY_SERIES, origins_of, plan_for
@@ -155,6 +155,15 @@ def test_a_group_in_which_repetition_was_exact_is_the_one_that_loses_most(found:
     ]
     notes = judge(replace(found.report, part_scores=tuple(other))).notes
     assert notes[0] == "where store is b seasonal naive made no error, and the model one of 45 (MASE)"
+
+
+def test_an_error_of_rounding_alone_is_none_where_repetition_was_exact() -> None:
+    exact = {"MASE": 0.0, "WQL": 0.0}
+    for mine, lost in (
+        ({"MASE": 1e-15, "WQL": 1e-16}, False), ({"MASE": 1e-15, "WQL": None}, False),
+        ({"MASE": 0.1, "WQL": 1e-9}, False), ({"MASE": 0.1, "WQL": 0.01}, True), ({"MASE": 0.1, "WQL": None}, True),
+    ):  # fmt: skip
+        assert lost_all({"model": mine, "seasonal_naive": exact}, "model", "seasonal_naive") == lost
 
 
 def labels_of(panel: Panel, by: str) -> list[str]:

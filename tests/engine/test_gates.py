@@ -12,7 +12,7 @@ from forecast_toys import panel_of
 
 from mcp_forecast_engine.errors import CorridorRefused
 from mcp_forecast_engine.evaluation.plan import plan_for
-from mcp_forecast_engine.factory.eval_report import measured
+from mcp_forecast_engine.factory.eval_report import lost_to_active, measured
 from mcp_forecast_engine.factory.gates import MEANING, Measured, judge
 from mcp_forecast_engine.factory.governance import (
     LABEL_RULES,
@@ -216,6 +216,8 @@ def test_operators_profiles_stand_beside_the_built_in_ones() -> None:
         (json.dumps(operators(x=rules(leaks="max"))), "profiles.x.rules.leaks is 'max'"),
         (json.dumps(operators(x={**rules(), "labels": {"coverage": "min"}})), "profiles.x.labels.coverage is 'min'"),
         (json.dumps(operators(x={**rules(), "labels": []})), "profiles.x.labels is []"),
+        (json.dumps(operators(x={**rules(), "promotes_to": "prod"})), "profiles.x.promotes_to is 'prod'"),
+        (json.dumps(operators(x={**rules(), "promotes_to": ["Prod"]})), "profiles.x.promotes_to is ['Prod']"),
         (json.dumps(operators(x=rules(units={"max": 10**400}))), "profiles.x.rules.units is {'max': 1000"),
         (json.dumps(operators(x=rules(units={"max": 2**53}))), "profiles.x.rules.units is {'max': 9007199254740992}"),
         (json.dumps({**operators(x=rules()), "policy_id": "\ud800"}), "lone surrogate"),
@@ -229,6 +231,27 @@ def test_an_operators_file_that_is_wrong_is_refused_by_name_place_and_next_step(
     assert told in refused.value.message
     assert refused.value.field
     assert refused.value.next_step == "correct the governance file"
+
+
+def test_a_profile_says_where_it_leads_to_and_is_the_same_profile_whatever_it_says() -> None:
+    plain, leading = (
+        with_operators(json.dumps(operators(x={**rules(), **more})).encode(), file="gates.json")["x"]
+        for more in ({}, {"promotes_to": ["prod"]})
+    )
+    assert (plain.promotes_to, leading.promotes_to) == ((), ("prod",))
+    assert leading.digest == plain.digest
+
+
+def test_an_error_where_the_active_model_made_none_breaks_its_rule_though_no_skill_says_how_much() -> None:
+    report: dict[str, Any] = {
+        "chosen": "ridge", "evidence": {"units": 12},
+        "scores": {"ridge": {"MASE": 0.4, "WQL": 0.1}, "active": {"MASE": 0.0, "WQL": 0.0}},
+    }  # fmt: skip
+    assert lost_to_active(report)
+    gate = judge({**GOOD, "active_high": None}, built_in()["default"], ASKED, uncompared=None)
+    assert (gate.decision, [r.to_dict()["measured"] for r in gate.rules if not r.passed]) == ("FAIL", [None])
+    for other in ({"evidence": {"units": 2}}, {"scores": {"ridge": report["scores"]["ridge"]}}):
+        assert not lost_to_active({**report, **other})
 
 
 def test_the_example_of_an_operators_file_is_one() -> None:

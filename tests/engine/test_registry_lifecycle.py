@@ -12,13 +12,14 @@ from sqlalchemy import Connection
 
 from mcp_forecast.home.opening import open_home
 from mcp_forecast_engine.errors import DataInvalid, NotFound, RegistryConflict
+from mcp_forecast_engine.factory.governance import GovernanceProfile
 from mcp_forecast_engine.registry import events, lifecycle, listing
 from mcp_forecast_engine.registry.active import active
 from mcp_forecast_engine.registry.bundles import Bundle, BundleRef, named
 from mcp_forecast_engine.registry.explain import explain
 from mcp_forecast_engine.registry.lifecycle import Change, approve, promote, publish, retire, rollback
 from mcp_forecast_engine.registry.listing import BundleFilter
-from mcp_forecast_engine.registry.policy import default_policy
+from mcp_forecast_engine.registry.policy import default_policy, with_profiles
 from mcp_forecast_engine.registry.scope import Scope
 from mcp_forecast_engine.store.database import Database
 
@@ -140,6 +141,33 @@ def test_a_bundle_that_was_made_for_another_scope_is_promoted_with_a_warning_tha
 ) -> None:
     made = promote(registry, toy.TENANT, judged(registry, "x").ref, toy.order())
     assert made.warnings == (f"bnd_x@1 was made for {toy.EVERYBODY}, and is promoted to {toy.TENANT}",)
+
+
+def test_whose_tenant_it_was_made_for_is_no_other_tenants_business(registry: Connection) -> None:
+    made, own = toy.bundle("x"), toy.TENANT
+    publish(registry, own, made, toy.order())
+    change = promote(registry, toy.EVERYBODY, made.ref, toy.order())
+    (warning,) = change.warnings
+    assert warning == f"bnd_x@1 was made for {toy.EVERYBODY} of another tenant, and is promoted to {toy.EVERYBODY}"
+    assert own.tenant not in str(change.events[0].evidence)
+    assert promote(registry, own, made.ref, toy.order()).warnings == ()
+    assert own.told_to(own.tenant) == str(own)
+
+
+def test_prod_also_takes_what_an_operators_profile_judged_that_says_so(registry: Connection) -> None:
+    own = [
+        GovernanceProfile(name, "acme", "1", "fits", {}, promotes_to=places)
+        for name, places in (("own", ("prod", "local")), ("other", ()))
+    ]
+    usual, prod = default_policy(), Scope(environment="prod")
+    policy = with_profiles(usual, own)
+    assert (policy.accepted_profiles("prod"), policy.accepted_profiles("local")) == (["default", "strict", "own"], None)
+    assert policy.stamp["digest"] != usual.stamp["digest"]
+    assert with_profiles(usual, own[1:]) is usual
+    asked = toy.order(policy=policy)
+    no = promote(registry, prod, judged(registry, "x", profile="other@1").ref, asked)
+    assert no.reason_codes == ("PROFILE_NOT_ACCEPTED",)
+    assert promote(registry, prod, judged(registry, "y", profile="own@1").ref, asked).changed
 
 
 def test_prod_takes_only_what_was_measured_against_its_active_bundle_and_judged_by_a_profile_it_accepts(

@@ -64,6 +64,16 @@ def test_another_limit_under_the_same_name_is_another_run_and_the_same_limit_the
     assert found[0] == found[2] != found[1]
 
 
+def test_a_profile_of_the_operator_leads_to_prod_where_its_file_says_so(
+    open_desk: Callable[[Settings], Desk], settings: Settings, file: Path
+) -> None:
+    document = json.loads(written(file, orders={}, drafts={}).read_text())
+    document["profiles"]["orders"]["promotes_to"] = ["prod"]
+    file.write_text(json.dumps(document))
+    desk = open_desk(replace(settings, governance=str(file), workers=0))
+    assert desk.app.engine.registry_policy.accepted_profiles("prod") == ["default", "strict", "orders"]
+
+
 def test_a_profile_that_the_file_lacks_is_refused_with_the_names_there_are(
     open_desk: Callable[[Settings], Desk], settings: Settings, file: Path
 ) -> None:

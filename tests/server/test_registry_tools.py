@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import registry_toy as toy
 from bit_flips import flipped
 from conftest import AGENT
 from shop import Shop, opened_shop
@@ -17,6 +18,7 @@ from mcp_forecast.calls.caller import Caller
 from mcp_forecast.cli import main
 from mcp_forecast.settings import child_environment
 from mcp_forecast_engine.errors import CorridorRefused
+from mcp_forecast_engine.registry import lifecycle
 from mcp_forecast_engine.registry.events import Order
 
 NO_RUN, NO_BUNDLE = "run_" + "0" * 24, "bnd_" + "0" * 24
@@ -183,6 +185,17 @@ def test_the_command_lists_as_many_lines_as_were_asked_for_and_says_where_none_f
     assert len(lines) == 25
     assert main(["bundles", "list", "--state", "ACTIVE", "--tenant", "nobodys"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "nothing fits: tenant nobodys, state ACTIVE"
+
+
+def test_a_bundle_of_a_tenant_is_listed_without_its_name_unless_that_tenant_is_asked_for(another: Shop) -> None:
+    ref = f"bnd_{'a' * 24}"
+    with another.desk.app.database.command() as connection:
+        made = toy.bundle("a" * 24)
+        lifecycle.publish(connection, toy.TENANT, made, Order("anna", 1.0))
+        lifecycle.promote(connection, toy.TENANT, made.ref, Order("anna", 1.0))
+    for asked, told in (({}, "local/live/primary of another tenant"), ({"tenant": "acme"}, str(toy.TENANT))):
+        (line,) = another.done("list_bundles", bundle_id=ref, **asked)["bundles"]
+        assert line["made_for"] == told
 
 
 def test_a_filter_of_bundles_is_refused_where_events_are_listed(shop: Shop, first: dict[str, Any]) -> None:

@@ -181,6 +181,7 @@ def test_prod_refuses_what_was_not_measured_against_its_active_bundle_and_the_ne
     assert any(up["result"]["active"] in text and long["bundle_id"] in text for text in no["warnings"])
     step = no["result"]["next_step"]
     call = json.loads(step[step.index("{") : step.rindex("}") + 1])
+    assert "season_length" not in call
     made = shop.done("run_training", **call)
     assert made["request"]["measured_against"] == up["result"]["active"]
     ended = shop.desk.finish(made["run_id"])["result"]
@@ -190,6 +191,12 @@ def test_prod_refuses_what_was_not_measured_against_its_active_bundle_and_the_ne
     assert (line["compared_with"], line["made_for"]) == (up["result"]["active"], "prod/live/primary")
     over = shop.ask("promote_bundle", bundle_id=new["bundle_id"], **place)
     assert (over["result"]["status"], over["warnings"]) == ("PROMOTED", [])
+    former = shop.done("promote_bundle", bundle_id=short["bundle_id"], **place)
+    assert former["reason_codes"] == ["ACTIVE_NOT_COMPARED"]
+    step = former["next_step"]
+    assert "rollback_bundle with" in step
+    back = shop.done("rollback_bundle", **json.loads(step[step.index("{") : step.rindex("}") + 1]))
+    assert (back["status"], back["active"]) == ("ROLLED_BACK", up["result"]["active"])
 
 
 def test_where_nothing_was_compared_the_gate_says_why_and_counts_no_rule_as_kept(shop: Shop) -> None:
@@ -205,13 +212,21 @@ def test_where_nothing_was_compared_the_gate_says_why_and_counts_no_rule_as_kept
 def test_what_is_active_for_another_target_is_not_compared_and_said_to_be_of_another_target(
     shop: Shop, short: dict[str, Any]
 ) -> None:
-    up = shop.done("promote_bundle", bundle_id=short["bundle_id"], slot="other-target")
+    place = {"environment": "prod", "slot": "other-target"}
+    up = shop.done("promote_bundle", bundle_id=short["bundle_id"], **place)
     rows = [{"ds": row["ds"], "z": row["y"]} for row in passing()]
     dataset = shop.desk.call("register_dataset", {"rows": rows, "target": "z"})["result"]["dataset_id"]
-    made = shop.done("run_training", dataset_id=dataset, horizon=7, covariates=[], slot="other-target")
+    made = shop.done("run_training", dataset_id=dataset, horizon=7, covariates=[], **place)
     gate = shop.desk.finish(made["run_id"])["result"]["result"]["gate"]
     told = f"ACTIVE is {up['active']}, and not compared: it forecasts 'y', this run 'z'"
     assert gate["not_compared"] == {"active_high": told}
+    new = shop.done("publish_bundle", run_id=made["run_id"])["bundle_id"]
+    no = shop.done("promote_bundle", bundle_id=new, **place)
+    assert "ACTIVE_NOT_COMPARED" in no["reason_codes"]
+    assert told in no["next_step"]  # the same call would be the same run
+    assert "run_training" not in no["next_step"]
+    shop.done("rollback_bundle", **place)
+    assert shop.done("promote_bundle", bundle_id=new, **place)["status"] == "PROMOTED"
 
 
 def test_a_replay_says_what_was_answered_then(shop: Shop, short: dict[str, Any]) -> None:

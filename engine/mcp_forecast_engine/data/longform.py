@@ -79,7 +79,9 @@ def long_rows(table: Table, layout: Layout, request: ColumnRoles) -> LongRows:
     seen = observed_times(table, layout, times, measured, time_format=request.time_format)
     # Revisions share their time, and differ in when they became known.
     marks = times.ds if seen is None else np.unique(np.stack([times.ds, seen]), axis=1, return_inverse=True)[1]
-    codes, names = _series_codes(table, layout, request, marks.reshape(-1))
+    codes, names = _series_codes(
+        table, layout, request, marks.reshape(-1), dated=seen is None and times.kind != "integer"
+    )
     # Wide targets: block w holds the rows of target w, so series w * groups + g.
     codes = (codes[None, :] + np.arange(width)[:, None] * len(names)).reshape(-1)
     if layout.wide:
@@ -170,11 +172,11 @@ def _refuse_misfit(ds: NDArray[np.int64], offsets: NDArray[np.int64], step: Freq
 
 
 def _series_codes(
-    table: Table, layout: Layout, request: ColumnRoles, ds: NDArray[np.int64]
+    table: Table, layout: Layout, request: ColumnRoles, ds: NDArray[np.int64], *, dated: bool
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Series code of each row and the series' names."""
+    """Series code of each row and the series' names. dated: ds are dates, which observed times can be held against."""
     if not layout.series:
-        _refuse_hidden_series(table, layout, request, ds)
+        _refuse_hidden_series(table, layout, request, ds, dated=dated)
         return np.zeros(table.rows, np.int64), [layout.target]
     parts = [_labels(table.columns[name], name) for name in layout.series]
     codes = np.zeros(table.rows, np.int64)
@@ -215,7 +217,9 @@ def _sorted_names(codes: NDArray[np.int64], names: list[str]) -> tuple[NDArray[n
     return rank[codes], ordered
 
 
-def _refuse_hidden_series(table: Table, layout: Layout, request: ColumnRoles, ds: NDArray[np.int64]) -> None:
+def _refuse_hidden_series(
+    table: Table, layout: Layout, request: ColumnRoles, ds: NDArray[np.int64], *, dated: bool
+) -> None:
     """Refuse rows that are several series under one name: most timestamps occur more than once."""
     distinct = len(np.unique(ds))
     if distinct > table.rows / 2 or table.rows < 4:
@@ -223,12 +227,13 @@ def _refuse_hidden_series(table: Table, layout: Layout, request: ColumnRoles, ds
     taken = {layout.time, layout.target, *request.drop}
     named = _telling_apart(table, taken, ds)
     measured = np.any([~table.columns[name].missing for name in layout.wide or (layout.target,)], axis=0)
-    if (seen := seen_later(table, taken, ds, measured)) is not None:
+    apart = f": {', '.join(map(repr, named))}" if named else ""
+    if dated and (seen := seen_later(table, taken, ds, measured)) is not None:
         raise DataInvalid(
             f"{table.rows} rows share {distinct} timestamps: {seen!r} looks like the time when each row became known",
             field="observed", allowed=[seen],
             next_step=f"pass {seen!r} as `observed` if several rows of a time are revisions of it; if they are several "
-            "series, name the columns that tell these apart with `series`",
+            f"series, name the columns that tell these apart with `series`{apart}",
         )  # fmt: skip
     raise DataInvalid(
         f"{table.rows} rows share {distinct} timestamps: several series seem to be mixed",

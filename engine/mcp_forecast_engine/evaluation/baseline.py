@@ -46,7 +46,7 @@ def baseline_note(plan: BacktestPlan) -> tuple[str, ...]:
     if not plan.baseline_season:
         return ()
     return (
-        f"the baseline repeats the last {plan.baseline_season} steps, the season found in the data: before the test "
+        f"the baseline repeats the last {plan.baseline_season} steps, the usual season of these steps: before the test "
         f"part that erred less than repeating the last {plan.season_length}, the season that was asked for",
     )
 

@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcp_forecast_engine.evaluation.divisions import HORIZON, Division, is_group
-from mcp_forecast_engine.evaluation.metrics import Scored, inside, mean_of, mean_scaled, step_losses, weighted
+from mcp_forecast_engine.evaluation.metrics import (
+    EXACT,
+    Scored,
+    inside,
+    is_exact,
+    mean_of,
+    mean_scaled,
+    step_losses,
+    weighted,
+)
 from mcp_forecast_engine.evaluation.resampling import block_of, skills_of, unit_of
 
 Floats = NDArray[np.float64]
@@ -119,7 +128,8 @@ def part_scores(arms: Mapping[str, Scored], divided: Sequence[Division]) -> tupl
 def lost_all(scores: Mapping[str, Mapping[str, float | None]], arm: str, against: str) -> bool:
     """Whether an arm lost where the other lost nothing, so that no skill can say how much. scores: of a part."""
     mine, theirs = (scores.get(name, {}).get("MASE") for name in (arm, against))
-    return theirs == 0 and mine is not None and mine > 0
+    lost = theirs == 0 and mine is not None and mine >= EXACT
+    return lost and not is_exact(mine, scores[arm].get("WQL"))
 
 
 def lost_most(parts: Sequence[Part], scores: Sequence[PartScores], arm: str, against: str) -> tuple[Part, ...]:

@@ -10,6 +10,7 @@ from mcp_forecast_engine.evaluation.candidates import BASELINE, TARGET_ONLY, rea
 from mcp_forecast_engine.evaluation.champion import ACTIVE
 from mcp_forecast_engine.evaluation.divisions import HORIZON, is_group
 from mcp_forecast_engine.evaluation.metrics import is_exact
+from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS
 from mcp_forecast_engine.evaluation.report import chosen_arm
 from mcp_forecast_engine.factory.governance import AnyRule, LabelRule
 from mcp_forecast_engine.factory.guard import CLEAN
@@ -94,6 +95,12 @@ def measured(
 def is_compared(report: Mapping[str, Any]) -> bool:
     """Whether a figure with its interval says how the model stands against the ACTIVE bundle."""
     return _of(report.get("against_active", ()), "MASE").get("high") is not None
+
+
+def lost_to_active(report: Mapping[str, Any]) -> bool:
+    """Whether the ACTIVE model lost nothing and what was chosen did, in windows enough: no skill says how much."""
+    enough = report["evidence"]["units"] >= ENOUGH_WINDOWS
+    return enough and lost_all(report["scores"], report["chosen"], ACTIVE)
 
 
 def nothing_to_save(report: Mapping[str, Any]) -> bool:

@@ -52,13 +52,13 @@ def judge(
     asked: Mapping[str, Any],
     *,
     room: Room = ROOM,
-    uncompared: str = "nothing is ACTIVE",
+    uncompared: str | None = "nothing is ACTIVE",
 ) -> Gate:
     """Judge by every rule of a profile; what could not be measured fails.
 
     measured: by rule; of revised data the rules of labels are among them, and are kept too. asked: the arguments of the
     training call, from which the refinement's next call is made; room: what that may change. uncompared: why nothing
-    was compared with the ACTIVE bundle, where nothing was.
+    was compared with the ACTIVE bundle, where nothing was; None: it was, and no figure for it is a rule that is broken.
     """
     labels = profile.labels if any(rule in measured for rule in LABEL_RULES) else {}
     limits: list[tuple[AnyRule, Limit]] = [*profile.limits.items(), *labels.items()]
@@ -69,8 +69,9 @@ def judge(
     return Gate("FAIL", results, refinement(failed, asked, room))
 
 
-def _result(rule: AnyRule, limit: Limit, value: float | None, uncompared: str) -> RuleResult:
-    if rule == "active_high" and value is None:  # no reason to refuse a model; a promotion looks at it again
+def _result(rule: AnyRule, limit: Limit, value: float | None, uncompared: str | None) -> RuleResult:
+    if rule == "active_high" and value is None and uncompared is not None:
+        # No reason to refuse a model; a promotion looks at it again.
         return RuleResult(rule, True, None, limit, uncompared)
     return RuleResult(rule, value is not None and limit.allows(value), value, limit)
 

@@ -12,7 +12,7 @@ from mcp_forecast_engine.evaluation.champion import UNCOMPARED
 from mcp_forecast_engine.evaluation.plan import ENOUGH_WINDOWS, origins_of
 from mcp_forecast_engine.evaluation.report import chosen_arm
 from mcp_forecast_engine.factory.authoring import APART
-from mcp_forecast_engine.factory.eval_report import eval_report, measured, nothing_to_save
+from mcp_forecast_engine.factory.eval_report import eval_report, lost_to_active, measured, nothing_to_save
 from mcp_forecast_engine.factory.examination import Examination
 from mcp_forecast_engine.factory.gates import judge
 from mcp_forecast_engine.factory.governance import LabelRule
@@ -94,7 +94,8 @@ class Evidence:
             report, model_bytes=len(self.model), latency_ms=read_canonical(self._files[CLOCKED])["latency_ms"],
             replay_difference=read_canonical(self._files["guard"])["replay_difference"],
         )  # fmt: skip
-        gate = judge(figures, self._pins.governance, asked, room=self._room(made, report), uncompared=self._uncompared)
+        uncompared = None if lost_to_active(report) else self._uncompared
+        gate = judge(figures, self._pins.governance, asked, room=self._room(made, report), uncompared=uncompared)
         receipt = gate_receipt(
             request, gate, self._pins.governance, eval_report_id=report["eval_report_id"], refs=self.refs
         )

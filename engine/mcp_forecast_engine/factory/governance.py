@@ -29,7 +29,7 @@ AnyRule = Rule | LabelRule
 REPLAYS: Final[tuple[Replay, ...]] = get_args(Replay)
 # With any of these nothing is evidence, whatever an operator's file says.
 REQUIRED: Final[dict[Rule, float]] = {"leaks": 0, "replay_difference": 0.0}
-PARTS: Final = ("replay", "rules", "labels")
+PARTS: Final = ("replay", "rules", "labels", "promotes_to")
 NAME: Final = re.compile("[a-z0-9][a-z0-9_.-]{0,63}")  # what run_training can ask for
 W = TypeVar("W", bound=str)  # one of the words above
 
@@ -53,7 +53,11 @@ class Limit:
 
 @dataclass(frozen=True)
 class GovernanceProfile:
-    """A named set of limits of a policy's revision. labels: what is asked of revised data; {}: nothing."""
+    """A named set of limits of a policy's revision. labels: what is asked of revised data; {}: nothing.
+
+    promotes_to: environments that take what it judged beside the registry's own list. That is no limit of a run, so
+    neither the document nor the digest says it, and an operator may change it for bundles that exist.
+    """
 
     name: str
     policy_id: str
@@ -61,6 +65,7 @@ class GovernanceProfile:
     replay: Replay
     limits: Mapping[Rule, Limit]
     labels: Mapping[LabelRule, Limit] = field(default_factory=dict)
+    promotes_to: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The profile as a document."""
@@ -84,7 +89,8 @@ def with_operators(data: bytes, *, file: str) -> dict[str, GovernanceProfile]:
     """The engine's profiles and those of an operator's file, under names of their own: a name means one thing.
 
     data: JSON, `{"policy_id": …, "revision": …, "profiles": {name: {"replay": …, "rules": {rule: {"min", "max"}},
-    "labels": …}}}`. file: how a refusal names it. Raises CorridorRefused (GOVERNANCE_PROFILE_INVALID).
+    "labels": …, "promotes_to": [environment]}}}`. file: how a refusal names it. Raises CorridorRefused
+    (GOVERNANCE_PROFILE_INVALID).
     """
     try:
         found = _operators(data)
@@ -178,7 +184,14 @@ def _profile(name: Any, profile: Any, named: Mapping[str, str]) -> GovernancePro
         replay=_one_of(REPLAYS, profile["replay"], f"{place}.replay"),
         limits=_limits(name, profile["rules"]),
         labels=_read_limits(profile.get("labels", {}), LABEL_RULES, f"{place}.labels"),
+        promotes_to=_environments(profile.get("promotes_to", []), f"{place}.promotes_to"),
     )
+
+
+def _environments(told: Any, place: str) -> tuple[str, ...]:
+    if not isinstance(told, list) or not all(isinstance(name, str) and NAME.fullmatch(name) for name in told):
+        raise _invalid(f"{place} is {told!r}", place, allowed='a list of environments, such as ["prod"]')
+    return tuple(told)
 
 
 def _limits(name: str, rules: Any) -> dict[Rule, Limit]:

@@ -58,8 +58,9 @@ def check_labels(
     if wrong is not None:
         return _violated(LABELS, len(panel.y), f"not as known at {basis.label_asof}: {wrong}")
     early = read_otherwise(
-        dataset.frame, dataset.observed, frame, panel, origins, horizon, lambda rows: shaped(rows, manifest.plan())[0]
-    )
+        dataset.frame, dataset.observed, frame, panel, origins, horizon, lambda rows: shaped(rows, manifest.plan())[0],
+        young=(basis.maturity_days or 0) * DAY,
+    )  # fmt: skip
     if (otherwise := next(early, None)) is not None:
         return _violated(LABELS, len(panel.y), otherwise)
     return _passed(LABELS, len(panel.y), f"every value was observed by {basis.label_asof}, and none newer was by then")

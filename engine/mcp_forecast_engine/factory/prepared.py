@@ -12,7 +12,7 @@ from mcp_forecast_engine.data.frame import Panel, Vintages
 from mcp_forecast_engine.data.given import given_steps
 from mcp_forecast_engine.data.labels import Coverage
 from mcp_forecast_engine.data.steps import PreprocessingReport
-from mcp_forecast_engine.data.vintages import told, vintages_of
+from mcp_forecast_engine.data.vintages import Unsent, flattering, told, vintages_of
 from mcp_forecast_engine.evaluation.baseline import with_baseline
 from mcp_forecast_engine.evaluation.plan import BacktestPlan, origins_of, plan_for
 from mcp_forecast_engine.factory.inputs import Panels, shaped
@@ -49,20 +49,21 @@ def prepare(plan: dict[str, Any], artifacts: ArtifactStore) -> Prepared:
     given = {name: given_steps(dataset.frame, panel, name) for name in panel.roles if name in dataset.frame.covariates}
     roles, demotions = demoted(panel, origins_of(panel, windows), plan["horizon"], keep=derived, given=given)
     panel = replace(panel, roles=roles)
-    if coverage is not None:
-        panel = replace(panel, vintages=_vintages(plan, artifacts, dataset, panel, windows))
-        revised = told(panel, origins_of(panel, windows))
-        report = replace(report, warnings=(*report.warnings, *([] if revised is None else [revised])))
-    windows = with_baseline(panel, windows, origins_of(panel, windows))
     cautions = (*report.cautions, *close_to_target(panel, keep=derived))
+    if coverage is not None:
+        vintages, unsent = _vintages(plan, artifacts, dataset, panel, windows)
+        panel = replace(panel, vintages=vintages)
+        report = replace(report, warnings=(*report.warnings, *told(panel, origins_of(panel, windows), unsent)))
+        cautions = (*cautions, *flattering(unsent))
+    windows = with_baseline(panel, windows, origins_of(panel, windows))
     return Prepared(panel, report, dataset, plan["dataset_digest"], coverage, windows, cautions, tuple(demotions))
 
 
 def _vintages(
     plan: dict[str, Any], artifacts: ArtifactStore, stood: Dataset, panel: Panel, windows: BacktestPlan
-) -> Vintages | None:
-    """What was known at each window; None where no forecast read another value than what stands now."""
+) -> tuple[Vintages | None, dict[str, Unsent]]:
+    """What was known at each window, as `vintages_of` tells it of this plan."""
     return vintages_of(
         decode(artifacts.get(plan["dataset_digest"])), stood.frame, panel, origins_of(panel, windows),
-        horizon=windows.horizon, rebuild=lambda rows: shaped(rows, plan)[0],
+        horizon=windows.horizon, maturity_days=plan.get("maturity_days"), rebuild=lambda rows: shaped(rows, plan)[0],
     )  # fmt: skip

@@ -119,7 +119,7 @@ _CHANGES: Final[dict[Change, Callable[[Arguments, Room], Arguments | None]]] = {
 }
 _TEXTS: Final[dict[Change, str]] = {
     "units": "test on more windows, at the longest horizon of which the data hold enough",
-    "season": "leave `season_length` out: the season found in the data errs less than the one that was asked for",
+    "season": "leave `season_length` out: the usual season of these steps errs less than the one that was asked for",
     "columns": "let the model read the columns of the data: leave `covariates` out",
     "large": "try more models",
 }

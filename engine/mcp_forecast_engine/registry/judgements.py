@@ -60,7 +60,8 @@ def weigh(connection: Connection, scope: Scope, ref: BundleRef, now: Active, pol
         ("ACTIVE_NOT_COMPARED", uncompared and required),
     )
     warnings = (
-        (f"{ref} was made for {found.made_for}, and is promoted to {scope}", found.made_for != scope),
+        (f"{ref} was made for {found.made_for.told_to(scope.tenant)}, and is promoted to {scope}",
+         found.made_for != scope),
         (f"{ref} was measured against {against or 'no ACTIVE bundle'}, not against {now.ref}, which is ACTIVE in "
          f"{scope}: nothing says that it is no worse", uncompared),
         (f"{ref} was judged by the profile {found.judged and found.judged.profile}", bool(name) and name not in USUAL),

@@ -160,12 +160,17 @@ def way_back(connection: Connection, scope: Scope, to: BundleRef | None = None) 
 
     Raises NotFound, RegistryConflict.
     """
-    history = history_of(events.moves(connection, scope))
-    ahead = list(behind(history, partial(is_retired, connection)))
+    ahead = ways_back(connection, scope)
     if to is not None and to not in ahead:
         bundles.get(connection, to)
         raise _not_behind(scope, to, ahead)
     return to or next(iter(ahead), None)
+
+
+def ways_back(connection: Connection, scope: Scope) -> list[BundleRef]:
+    """All that a rollback of a scope can go back to, the nearest first."""
+    history = history_of(events.moves(connection, scope))
+    return list(behind(history, partial(is_retired, connection)))
 
 
 def retire(connection: Connection, scope: Scope, ref: BundleRef, order: Order) -> Event:

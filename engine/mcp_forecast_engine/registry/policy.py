@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
 from mcp_forecast_engine.errors import DataInvalid
-from mcp_forecast_engine.store.identity import digest_of_bytes
+from mcp_forecast_engine.factory.governance import GovernanceProfile
+from mcp_forecast_engine.store.identity import digest, digest_of_bytes
 
 _NAMES: Final = {
     "policy_id", "revision", "input_contracts", "approvals", "fallback_slot", "compared_with_active", "profiles",
@@ -84,6 +85,23 @@ def read_policy(document: bytes) -> RegistryPolicy:
 def default_policy() -> RegistryPolicy:
     """The policy that comes with the engine."""
     return read_policy(files("mcp_forecast_engine.registry").joinpath("promotion_policy.json").read_bytes())
+
+
+def with_profiles(policy: RegistryPolicy, own: Iterable[GovernanceProfile]) -> RegistryPolicy:
+    """The policy that also takes what these profiles judged where they say `promotes_to`; another digest, if any does.
+
+    An environment that takes every profile goes on to do so.
+    """
+    profiles = dict(policy.profiles)
+    for profile in own:
+        for environment in profile.promotes_to:
+            taken = profiles.get(environment, policy.accepted_profiles(environment))
+            if taken is not None and profile.name not in taken:
+                profiles[environment] = [*taken, profile.name]
+    if profiles == dict(policy.profiles):
+        return policy
+    named = digest("registry_policy.v1", {"policy": policy.digest, "profiles": profiles})
+    return replace(policy, profiles=profiles, digest=named)
 
 
 def misfits(rules: Mapping[str, str], found: Mapping[str, Any], wanted: Mapping[str, Any]) -> tuple[str, ...]:

@@ -39,6 +39,10 @@ class Scope:
         """The same place without a tenant."""
         return replace(self, tenant=None)
 
+    def told_to(self, tenant: str | None) -> str:
+        """The scope as one tenant may read it: who another tenant is, is no business of theirs."""
+        return str(self) if self.tenant in (None, tenant) else f"{self.everybodys} of another tenant"
+
     @property
     def columns(self) -> dict[str, str]:
         """The scope as columns of a row."""
