@@ -54,7 +54,9 @@ def _document() -> dict[str, Any]:
     candidates = [{"model": name, **scores} for name in ("seasonal_naive", "direct_ridge", "direct_ridge_covariates")]
     windows = [{"cutoff": f"2024-{month:02d}-01T00:00:00", **scores} for month in range(1, 6)]
     trust = {"verdict": "usable", "reasons": ["beats the baseline by 31 %", "intervals cover as promised"], "gates": []}
-    return {"trust": trust, "candidates": candidates, "windows": windows, "warnings": []}
+    return {
+        "kind": "training", "trust": trust, "candidates": candidates, "windows": windows, "warnings": [], "serving": {}
+    }  # fmt: skip
 
 
 def _entry(number: int, run_id: str, now: float) -> Entry:

@@ -76,8 +76,12 @@ def free(disk: Path) -> None:
 
 @contextmanager
 def read_only(home: Path) -> Iterator[None]:
-    """Nothing in this home can be written, made or removed for the block, by files that are open either."""
-    subprocess.run(["chattr", "-R", "-f", "+i", str(home)], check=True)
+    """Nothing in this home can be written, made or removed for the block, by files that are open either.
+
+    But SQLite's shared memory, which is no storage: a page of a mapped file that has become immutable ends the process.
+    """
+    kept = [str(path) for path in (*home.rglob("*"), home) if not path.is_symlink() and not path.name.endswith("-shm")]
+    _run("chattr", "-f", "+i", *kept)  # one may have gone since it was listed
     try:
         yield
     finally:
